@@ -1,0 +1,22 @@
+// The process-wide CPU allocator of LibTorch while a Runtime exists: one of the two process-wide registrations.
+//
+// Installed when first needed and never taken out (LibTorch has no way back); with no pool active it hands every call to
+// LibTorch's own allocator. A plain run never installs it.
+#pragma once
+
+#include <cstdint>
+
+#include "patrickstar/core/base/units.h"
+
+namespace patrickstar::bridge {
+
+class MemoryPool;
+
+// From now on tensors come from `pool`; null: from LibTorch's allocator again. One thread at a time. Blocks know their pool.
+void use_pool(MemoryPool* pool);
+// Whether our allocator was ever put in place in this process.
+bool allocator_installed();
+// How often an allocation was refused; for errors that LibTorch code swallows.
+std::int64_t refused_allocations();
+
+}  // namespace patrickstar::bridge

@@ -1,0 +1,141 @@
+#include "patrickstar/bridge/device/memory_pool.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <mutex>
+
+#include "patrickstar/core/base/check.h"
+#include "patrickstar/core/base/text.h"
+
+namespace patrickstar::bridge {
+namespace {
+
+// Below this malloc wastes less than the arena's pages would.
+constexpr Bytes kSmallBlock = 64 * kKiB;
+
+struct alignas(64) SmallHeader {
+  MemoryPool* pool;
+  Bytes bytes;  // with the header
+};
+
+// Address ranges of the arenas there are, so that a block's pool is found without touching another pool's memory. A reader
+// compares ranges only; the pool behind its own block's range lives as long as that block. Few pools ever exist at a time.
+struct Range {
+  std::atomic<std::uintptr_t> begin{0};
+  std::atomic<std::uintptr_t> end{0};
+  std::atomic<MemoryPool*> pool{nullptr};
+};
+constexpr std::size_t kMaxPools = 16;
+std::array<Range, kMaxPools> ranges;
+std::mutex ranges_mutex;  // writers
+
+void enter_range(MemoryPool* pool, std::uintptr_t begin, std::uintptr_t end) {
+  const std::lock_guard lock(ranges_mutex);
+  for (Range& range : ranges) {
+    if (range.pool.load() != nullptr) continue;
+    range.pool.store(pool);
+    range.end.store(end);
+    range.begin.store(begin);
+    return;
+  }
+  PS_CHECK(!"more pools with live tensors than kMaxPools");
+}
+
+void leave_range(MemoryPool* pool) {
+  const std::lock_guard lock(ranges_mutex);
+  for (Range& range : ranges) {
+    if (range.pool.load() != pool) continue;
+    range.begin.store(0);
+    range.end.store(0);
+    range.pool.store(nullptr);
+  }
+}
+
+}  // namespace
+
+MemoryPool::~MemoryPool() { leave_range(this); }
+
+Result<MemoryPool*> MemoryPool::create(Bytes budget) {
+  std::unique_ptr<MemoryPool> pool(new MemoryPool(budget));
+  // Several times the budget: a large block always finds a contiguous range (arena.h, [Note: one pool]).
+  auto arena = Arena::create(&pool->pages_, &pool->ledger_, std::max<Bytes>(64 * kGiB, 4 * budget));
+  if (!arena.ok()) return arena.status();
+  pool->arena_ = std::move(arena).value();
+  const auto begin = reinterpret_cast<std::uintptr_t>(pool->arena_->base());
+  enter_range(pool.get(), begin, begin + static_cast<std::uintptr_t>(pool->arena_->address_space()));
+  return pool.release();
+}
+
+Status MemoryPool::make_room(Bytes wanted, Bytes lacking) {
+  RoomMaker* maker = room_maker_.load();
+  Status status = maker != nullptr ? maker->make_room(lacking) : Status(StatusCode::kOutOfRoom, ledger_.table());
+  if (status.ok()) return status;
+  return status.with_context(fmt::format("[memory] an allocation of {} does not fit the budget ({} lacking); use a smaller batch or "
+                                         "sequence, activation checkpointing, or a larger memory budget",
+                                         format_bytes(wanted), format_bytes(lacking)));
+}
+
+Result<void*> MemoryPool::allocate_small(Bytes bytes) {
+  const Bytes total = bytes + static_cast<Bytes>(sizeof(SmallHeader));
+  while (!ledger_.try_charge(Account::kNonModel, total)) {
+    const Bytes free_pages = ledger_.in(Account::kFree);
+    arena_->trim();
+    if (ledger_.in(Account::kFree) < free_pages) continue;
+    PS_RETURN_IF_ERROR(make_room(bytes, total));
+  }
+  void* raw = std::aligned_alloc(alignof(SmallHeader), static_cast<std::size_t>(round_up(total, alignof(SmallHeader))));
+  if (raw == nullptr) {
+    ledger_.release(Account::kNonModel, total);
+    return Status(StatusCode::kIoError, fmt::format("[memory] the system refused {}", format_bytes(bytes)));
+  }
+  auto* header = new (raw) SmallHeader{this, total};
+  return header + 1;
+}
+
+Result<void*> MemoryPool::allocate(Bytes bytes) {
+  references_.fetch_add(1, std::memory_order_relaxed);
+  Result<void*> block = [&]() -> Result<void*> {
+    if (bytes < kSmallBlock) return allocate_small(bytes);
+    for (;;) {
+      const auto allocation = arena_->try_allocate(bytes, Account::kNonModel);
+      if (allocation.address != nullptr) return static_cast<void*>(allocation.address);
+      if (!allocation.status.ok()) return allocation.status;
+      PS_RETURN_IF_ERROR(make_room(bytes, std::max<Bytes>(allocation.shortfall, Arena::kGranularity)));
+    }
+  }();
+  if (!block.ok()) drop_reference();
+  return block;
+}
+
+MemoryPool* MemoryPool::owner_of(void* address) {
+  const auto value = reinterpret_cast<std::uintptr_t>(address);
+  for (Range& range : ranges) {
+    if (value >= range.begin.load() && value < range.end.load()) return range.pool.load();
+  }
+  return (static_cast<SmallHeader*>(address) - 1)->pool;
+}
+
+void MemoryPool::free(void* address) {
+  if (arena_->owns(address)) {
+    arena_->free(address);
+  } else {
+    SmallHeader* header = static_cast<SmallHeader*>(address) - 1;
+    ledger_.release(Account::kNonModel, header->bytes);
+    std::free(header);
+  }
+  drop_reference();
+}
+
+void MemoryPool::retire() {
+  set_room_maker(nullptr);
+  drop_reference();
+}
+
+void MemoryPool::drop_reference() {
+  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+}
+
+}  // namespace patrickstar::bridge

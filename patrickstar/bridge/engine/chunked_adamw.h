@@ -1,0 +1,41 @@
+// ChunkedAdamW: AdamW over chunk space, as a torch::optim::Optimizer: groups, LibTorch's schedulers and the usual loop work.
+//
+// Arithmetic: core/optim/adamw.h. step() streams the optimizer's state tile by tile through the compute tier. A parameter
+// without a gradient this step is left alone, as torch does.
+#pragma once
+
+#include <torch/optim/adamw.h>
+
+#include <memory>
+#include <vector>
+
+#include "patrickstar/bridge/engine/engine.h"
+#include "patrickstar/core/optim/adamw.h"
+
+namespace patrickstar::bridge {
+
+class ChunkedAdamW final : public torch::optim::Optimizer {
+ public:
+  // Every parameter of the groups must be attached to `engine`. Throws Error: one is not; amsgrad.
+  ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerParamGroup> groups, torch::optim::AdamWOptions defaults = {});
+  ChunkedAdamW(Engine& engine, std::vector<torch::Tensor> parameters, torch::optim::AdamWOptions defaults = {});
+
+  // Hyperparameters are taken as they are now. Throws Error: a failure latched since the last step, a transfer that failed.
+  // After an error some tiles may be updated and others not: resume from a checkpoint.
+  torch::Tensor step(LossClosure closure = nullptr) override;
+  // The global norm of all gradients, and the factor by which the next step() scales them so that it is at most `max_norm`.
+  // Exact: the same bits for every budget. Throws Error.
+  double clip_grad_norm_(double max_norm);
+
+ private:
+  void update_chunk(ChunkId chunk);
+  void update_tile(ChunkId chunk, const TilePayload& tile);
+
+  std::shared_ptr<EngineCore> core_;
+  double grad_scale_ = 1.0;
+  std::int64_t steps_ = 0;
+  std::vector<AdamWFactors> factors_;  // of this step, by TensorId
+  std::vector<bool> updating_;         // by TensorId: has a gradient and a group
+};
+
+}  // namespace patrickstar::bridge

@@ -1,0 +1,68 @@
+// Engine: attaches torch::nn::Modules to the Runtime. Their parameters live in chunk space from then on; the loop is unchanged.
+//
+//   auto runtime = Runtime::create({.memory_budget = 1536 * kMiB, .spill_dir = "/nvme"});
+//   Engine engine(runtime, {.dtype = DType::kBFloat16});
+//   engine.attach(*model);                            // or block by block while the model is built
+//   ChunkedAdamW optimizer(engine, model->parameters(), torch::optim::AdamWOptions(1e-3));
+//   loss.backward(); optimizer.step(); optimizer.zero_grad();
+//
+// Thread safety: attach, read and release on one thread with no operator running on the model; the rest as any module.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "patrickstar/bridge/engine/engine_core.h"
+
+namespace torch::nn {
+class Module;
+}
+
+namespace patrickstar::bridge {
+
+struct EngineOptions {
+  // Parameters, gradients and activations; kBFloat16 keeps fp32 masters (14 B/param), kFloat32 does not (16 B/param).
+  DType dtype = DType::kBFloat16;
+  // kOwnChunks for accumulation over micro-batches, or to keep p.grad readable after step(). fp32 always has its own.
+  GradientPlacement gradients = GradientPlacement::kInParameter;
+};
+
+class Engine {
+ public:
+  Engine(std::shared_ptr<Runtime> runtime, EngineOptions options);
+  // Parameters stay readable; their gradients are no longer taken.
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Takes over every parameter of `module` that is not attached yet, converting it to the Engine's dtype; masters start from
+  // the value as it is handed over. `prefix` goes before names. Buffers stay where they are.
+  // Throws Error: disk full, budget too small, a parameter that cannot be managed (named).
+  void attach(torch::nn::Module& module, const std::string& prefix = "");
+  // Ordinary tensors again, with storages of their own outside chunk space. Throws Error: no room; then nothing changed
+  // for the parameters not reached yet.
+  void release(torch::nn::Module& module);
+
+  Bytes model_data_bytes() const;
+  std::int64_t parameter_count() const;
+  Runtime& runtime() { return core_->runtime(); }
+  const std::shared_ptr<EngineCore>& core() const { return core_; }
+
+  // Visits all weights, masters and moments in tensor order, streaming. `kind`: "param", "master", "exp_avg", "exp_avg_sq".
+  // The bytes are valid during the call. For hashing and saving. Throws Error.
+  using Visitor = std::function<void(const std::string& name, const char* kind, const void* data, Bytes bytes)>;
+  void visit(const Visitor& visitor);
+
+ private:
+  std::shared_ptr<EngineCore> core_;
+};
+
+// A lower bound of the budget that a module can be trained in: from its parameters alone. Bytes.
+struct SmallestOperator {
+  std::string name;   // the largest parameter
+  Bytes bytes = 0;    // its value and gradient, that one operator needs together
+};
+SmallestOperator largest_parameter(const torch::nn::Module& module, DType dtype);
+
+}  // namespace patrickstar::bridge

@@ -1,0 +1,24 @@
+#include "patrickstar/bridge/engine/engine_core.h"
+
+#include "patrickstar/bridge/device/parallel.h"
+
+namespace patrickstar::bridge {
+
+EngineCore::EngineCore(std::shared_ptr<Runtime> runtime, DType dtype, GradientPlacement gradients)
+    : runtime_(std::move(runtime)),
+      parallel_for_(torch_parallel_for()),
+      data_(&runtime_->manager(), dtype, gradients, runtime_->options().layout, parallel_for_) {}
+
+EngineCore::~EngineCore() = default;
+
+Parameter* EngineCore::find(const c10::TensorImpl* tensor) {
+  const auto found = by_tensor_.find(tensor);
+  return found == by_tensor_.end() ? nullptr : found->second;
+}
+
+void EngineCore::enter(std::unique_ptr<Parameter> parameter) {
+  by_tensor_.emplace(parameter->key(), parameter.get());
+  parameters_.push_back(std::move(parameter));
+}
+
+}  // namespace patrickstar::bridge

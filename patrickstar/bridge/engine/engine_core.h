@@ -1,0 +1,43 @@
+// EngineCore: what an Engine's storages, hooks and optimizer share. Kept alive by every storage in its chunk space, so that
+// parameters stay readable after the Engine and the optimizer are gone.
+#pragma once
+
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "patrickstar/bridge/engine/model_data.h"
+#include "patrickstar/bridge/engine/parameter.h"
+#include "patrickstar/bridge/engine/runtime.h"
+
+namespace patrickstar::bridge {
+
+enum class GradientNorm : std::uint8_t {
+  kWhenAsked,  // a pass over all gradients
+  kOnArrival,  // while each gradient is still in the cache
+};
+
+class EngineCore : public std::enable_shared_from_this<EngineCore> {
+ public:
+  EngineCore(std::shared_ptr<Runtime> runtime, DType dtype, GradientPlacement gradients);
+  ~EngineCore();
+
+  Runtime& runtime() { return *runtime_; }
+  ModelData& data() { return data_; }
+  const ParallelFor& parallel_for() const { return parallel_for_; }
+  const std::vector<std::unique_ptr<Parameter>>& parameters() const { return parameters_; }  // by TensorId
+  void enter(std::unique_ptr<Parameter> parameter);
+  Parameter& parameter(TensorId id) { return *parameters_[id.index()]; }
+  Parameter* find(const c10::TensorImpl* tensor);
+
+  GradientNorm gradient_norm = GradientNorm::kWhenAsked;
+
+ private:
+  const std::shared_ptr<Runtime> runtime_;
+  ParallelFor parallel_for_;
+  ModelData data_;
+  std::vector<std::unique_ptr<Parameter>> parameters_;
+  std::unordered_map<const c10::TensorImpl*, Parameter*> by_tensor_;
+};
+
+}  // namespace patrickstar::bridge

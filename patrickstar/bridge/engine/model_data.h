@@ -1,0 +1,99 @@
+// ModelData: a model's tensors in chunk space. Layout, payloads and the bytes of values, gradients and optimizer state.
+//
+// Two schemes (design.md, "Words"): 16-bit parameters with an fp32 master, where a tile holds master, exp_avg, exp_avg_sq
+// (14 B/param); and fp32 parameters, where a tile holds exp_avg and exp_avg_sq. Gradients have payloads of their own only
+// where GradientPlacement says so.
+// Not thread-safe but for what only leases; callers serialise structure changes (attach) against everything else.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "patrickstar/bridge/module/storage_backing.h"
+#include "patrickstar/core/base/dtype.h"
+#include "patrickstar/core/base/parallel.h"
+#include "patrickstar/core/mem/chunk_manager.h"
+#include "patrickstar/core/mem/layout.h"
+
+namespace patrickstar::bridge {
+
+enum class GradientPlacement : std::uint8_t {
+  kInParameter,  // a 16-bit gradient takes the place of its parameter's bytes, which are dead by then
+  kOwnChunks,    // accumulation over micro-batches, or fp32 training
+};
+
+// The state arrays of a tile, in the order in which they lie.
+enum class StateKind : std::uint8_t { kMaster, kExpAvg, kExpAvgSq };
+
+struct TilePayload {
+  TileRange range;
+  PayloadId payload;
+};
+
+struct ChunkPayloads {
+  PayloadId param;
+  PayloadId grad;  // invalid where gradients have no chunks, and for frozen chunks
+  std::vector<TilePayload> tiles;
+};
+
+// A run of one tensor's elements within one tile.
+struct Segment {
+  TensorId tensor;
+  Elems in_tensor = 0;  // first element, counted from the tensor's
+  Elems in_chunk = 0;   // the same, counted from the chunk's
+  Elems in_tile = 0;    // and from the tile's
+  Elems elems = 0;
+};
+
+class ModelData {
+ public:
+  // `manager` outlives it.
+  ModelData(ChunkManager* manager, DType dtype, GradientPlacement gradients, LayoutOptions layout, ParallelFor parallel_for);
+  ~ModelData();
+  ModelData(const ModelData&) = delete;
+  ModelData& operator=(const ModelData&) = delete;
+
+  // Places tensors, closes their chunks and takes their disk slots. Errors: disk full; then nothing of them exists.
+  Result<std::vector<TensorId>> add(std::vector<TensorSpec> specs);
+  // The bytes that `add` would take, by kind of training, without the alignment of chunks to pages.
+  static Bytes bytes_per_element(DType dtype, GradientPlacement gradients, Training training);
+
+  DType dtype() const { return dtype_; }
+  GradientPlacement gradients() const { return gradients_; }
+  const Layout& layout() const { return layout_; }
+  const ChunkPayloads& chunk(ChunkId id) const { return chunks_[id.index()]; }
+  int states() const { return dtype_ == DType::kFloat32 ? 2 : 3; }
+  Bytes bytes() const { return bytes_; }  // all payloads, with padding
+  ChunkManager& manager() { return *manager_; }
+
+  Placement value_place(TensorId tensor) const;
+  Placement gradient_place(TensorId tensor) const;
+  // The pointer to one state array of a tile that is leased at `base`. REQUIRES: the scheme has that state.
+  float* state_array(const TileRange& range, std::byte* base, StateKind kind) const;
+  std::vector<Segment> segments(const TileRange& range) const;
+  // Where a payload has no contents yet, everything of it becomes zero.
+  Result<LeaseSet> lease_for_filling(PayloadId payload);
+
+  // --- whole tensors; each leases what it needs, one payload at a time ---
+  // First values of a trained or frozen tensor. `value` has elements of `from`; the master is the fp32 value if it is fp32.
+  Status fill(TensorId tensor, const void* value, DType from);
+  // to[i] = round16(master[i]): the 16-bit value, wherever its place holds a gradient. REQUIRES: 16-bit scheme, trained.
+  Status rebuild_value(TensorId tensor, void* to);
+  // The master takes over what was written to the parameter (design.md, decision 9). REQUIRES: as rebuild_value.
+  Status reseed(TensorId tensor, const void* value);
+  // Calls with consecutive runs of one state array.
+  using StateVisitor = std::function<void(float* data, Elems begin, Elems elems)>;
+  Status visit_state(TensorId tensor, StateKind kind, AccessMode mode, const StateVisitor& visit);
+
+ private:
+  ChunkManager* const manager_;
+  const DType dtype_;
+  const GradientPlacement gradients_;
+  ParallelFor parallel_for_;
+  Layout layout_;
+  std::vector<ChunkPayloads> chunks_;
+  Bytes bytes_ = 0;
+};
+
+}  // namespace patrickstar::bridge

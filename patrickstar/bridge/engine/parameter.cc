@@ -1,0 +1,280 @@
+#include "patrickstar/bridge/engine/parameter.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/StorageImpl.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include "patrickstar/bridge/device/parallel.h"
+#include "patrickstar/bridge/device/storage_gate.h"
+#include "patrickstar/bridge/engine/engine_core.h"
+#include "patrickstar/bridge/engine/error.h"
+#include "patrickstar/core/optim/grad_norm.h"
+
+namespace patrickstar::bridge {
+namespace {
+
+std::string text_for(const char* what, const std::string& name) {
+  return "[memory] the " + std::string(what) + " of " + name +
+         " lies in a chunk that may be anywhere: reach it through an operator (clone, copy_, item ...), or ask Engine::read()";
+}
+
+Status from_current_exception(const std::string& what) {
+  try {
+    throw;
+  } catch (const std::exception& error) {
+    return Status(StatusCode::kOutOfRoom, what + ": " + error.what());
+  }
+}
+
+// The value of a parameter whose place holds its gradient, for the time of one operator.
+class RebuiltValue final : public DisplacedBytes {
+ public:
+  static Result<std::unique_ptr<DisplacedBytes>> make(ModelData* data, TensorId id) {
+    std::unique_ptr<RebuiltValue> value(new RebuiltValue(data, id));
+    try {
+      value->bytes_ = at::empty({data->layout().place(id).elems}, at::kBFloat16);
+    } catch (const std::exception&) {
+      return from_current_exception("[memory] no room to rebuild " + data->layout().tensor(id).name);
+    }
+    PS_RETURN_IF_ERROR(data->rebuild_value(id, value->bytes_.data_ptr()));
+    return std::unique_ptr<DisplacedBytes>(std::move(value));
+  }
+  void* address() override { return bytes_.data_ptr(); }
+  Status keep() override { return data_->reseed(id_, bytes_.data_ptr()); }
+
+ private:
+  RebuiltValue(ModelData* data, TensorId id) : data_(data), id_(id) {}
+  ModelData* const data_;
+  const TensorId id_;
+  at::Tensor bytes_;
+};
+
+}  // namespace
+
+class ValueBacking final : public StorageBacking {
+ public:
+  ValueBacking(c10::StorageImpl* storage, Parameter* parameter, std::shared_ptr<EngineCore> core)
+      : StorageBacking(storage), parameter_(parameter), core_(std::move(core)) {}
+  Result<Placement> locate() override { return parameter_->locate_value(); }
+  Result<std::unique_ptr<DisplacedBytes>> rebuild() override { return RebuiltValue::make(&core_->data(), parameter_->id()); }
+  void written() override { parameter_->written_.store(true); }
+  std::string armed_text() const override { return text_for("parameter", parameter_->name()); }
+  void storage_died() override { delete this; }
+
+ private:
+  Parameter* const parameter_;
+  const std::shared_ptr<EngineCore> core_;
+};
+
+class GradientBacking final : public StorageBacking {
+ public:
+  GradientBacking(c10::StorageImpl* storage, Parameter* parameter, std::shared_ptr<EngineCore> core, Placement place)
+      : StorageBacking(storage), parameter_(parameter), core_(std::move(core)), place_(place) {}
+  Result<Placement> locate() override {
+    if (!consumed_) return place_;
+    return Status(StatusCode::kInvalidArgument, "[optimizer] the gradient of " + parameter_->name() +
+                                                    " was consumed by step(): its memory is the parameter's (14 B/param). Use "
+                                                    "zero_grad(set_to_none=true), or attach with gradient chunks to keep it");
+  }
+  Result<std::unique_ptr<DisplacedBytes>> rebuild() override { return Status(StatusCode::kInvalidArgument, "a gradient is never displaced"); }
+  void written() override { parameter_->sum_of_squares_.reset(); }
+  std::string armed_text() const override { return text_for("gradient", parameter_->name()); }
+  void storage_died() override {
+    if (!consumed_) parameter_->gradient_died(this);
+    delete this;
+  }
+  void consume() {
+    consumed_ = true;
+    set_text(storage(), locate().status().message());
+  }
+
+ private:
+  Parameter* const parameter_;
+  const std::shared_ptr<EngineCore> core_;
+  const Placement place_;
+  bool consumed_ = false;
+};
+
+// After autograd's own accumulation, and after the user's hooks on the accumulator.
+class GradientArrival final : public torch::autograd::FunctionPostHook {
+ public:
+  GradientArrival(Parameter* parameter, std::weak_ptr<EngineCore> core) : parameter_(parameter), core_(std::move(core)) {}
+  torch::autograd::variable_list operator()(const torch::autograd::variable_list& outputs,
+                                            const torch::autograd::variable_list&) override {
+    if (const auto core = core_.lock(); core != nullptr && watching) parameter_->gradient_arrived();
+    return outputs;
+  }
+  bool watching = true;
+
+ private:
+  Parameter* const parameter_;
+  const std::weak_ptr<EngineCore> core_;
+};
+
+// --- life -------------------------------------------------------------------------------------------------------------------
+
+Parameter::Parameter(EngineCore* core, TensorId id, const at::Tensor& tensor, Training training)
+    : core_(core), id_(id), training_(training), key_(tensor.unsafeGetTensorImpl()), tensor_(tensor.getIntrusivePtr()) {}
+
+Parameter::~Parameter() = default;
+
+const std::string& Parameter::name() const { return core_->data().layout().tensor(id_).name; }
+
+at::Tensor Parameter::tensor() const {
+  auto locked = tensor_.lock();
+  return locked ? at::Tensor(std::move(locked)) : at::Tensor();
+}
+
+void Parameter::adopt_storage(const at::Tensor& tensor, std::shared_ptr<EngineCore> core) {
+  c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
+  auto* backing = new ValueBacking(storage, this, std::move(core));
+  take_over(storage, backing, &managed_deleter, backing->armed_text());
+}
+
+void Parameter::watch(const std::shared_ptr<EngineCore>& core) {
+  if (training_ == Training::kFrozen) return;
+  accumulator_ = torch::autograd::impl::grad_accumulator(tensor());
+  accumulator_->add_post_hook(std::make_unique<GradientArrival>(this, core));
+}
+
+void Parameter::unwatch() {
+  if (accumulator_ == nullptr) return;
+  for (const auto& hook : accumulator_->post_hooks()) {
+    if (auto* arrival = dynamic_cast<GradientArrival*>(hook.get())) arrival->watching = false;
+  }
+  accumulator_.reset();
+}
+
+// --- value ------------------------------------------------------------------------------------------------------------------
+
+Result<Placement> Parameter::locate_value() {
+  switch (place_holds_.load()) {
+    case PlaceHolds::kValue: return core_->data().value_place(id_);
+    case PlaceHolds::kGradient: return Placement{};
+    case PlaceHolds::kNothing: break;
+  }
+  const Placement place = core_->data().value_place(id_);
+  const Access access{place.payload, AccessMode::kWrite};
+  auto leases = core_->runtime().manager().acquire({&access, 1});
+  if (!leases.ok()) return leases.status();
+  PS_RETURN_IF_ERROR(core_->data().rebuild_value(id_, leases.value().address(0) + place.offset));
+  place_holds_.store(PlaceHolds::kValue);
+  return place;
+}
+
+Status Parameter::take_over_writes() {
+  if (core_->data().dtype() == DType::kFloat32 || training_ == Training::kFrozen) return {};
+  if (place_holds_.load() != PlaceHolds::kValue || !written_.exchange(false)) return {};
+  const Placement place = core_->data().value_place(id_);
+  const Access access{place.payload, AccessMode::kRead};
+  auto leases = core_->runtime().manager().acquire({&access, 1});
+  if (!leases.ok()) return leases.status();
+  return core_->data().reseed(id_, leases.value().address(0) + place.offset);
+}
+
+// --- gradient ---------------------------------------------------------------------------------------------------------------
+
+at::Tensor Parameter::dense_like_parameter(const at::Tensor& gradient) const {
+  const at::Tensor parameter = tensor();
+  if (gradient.layout() != at::kStrided) {
+    throw Error(Status(StatusCode::kInvalidArgument, "[gradient] " + name() + " got a sparse gradient: sparse gradients are not supported; "
+                                                     "build the embedding with sparse=false"));
+  }
+  if (gradient.strides() == parameter.strides() && gradient.scalar_type() == parameter.scalar_type()) return gradient;
+  at::Tensor dense = at::empty_strided(parameter.sizes(), parameter.strides(), parameter.options());
+  dense.copy_(gradient);
+  return dense;
+}
+
+void Parameter::gradient_arrived() {
+  const at::NoGradGuard no_grad;
+  const at::Tensor parameter = tensor();
+  if (!parameter.defined() || !parameter.grad().defined()) return;
+  at::Tensor& slot = parameter.mutable_grad();
+  c10::StorageImpl* storage = slot.has_storage() ? slot.storage().unsafeGetStorageImpl() : nullptr;
+  if (storage != nullptr && gradient_ != nullptr && context_of(storage, &managed_deleter) == static_cast<StorageBacking*>(gradient_)) {
+    return;  // accumulated where it lies; a write through an operator, which made the sum of squares stale
+  }
+  const at::Tensor gradient = dense_like_parameter(slot);
+  slot = at::Tensor();  // an older gradient of ours dies here
+  if (core_->data().gradients() == GradientPlacement::kInParameter) {
+    throw_if_error(take_over_writes());
+    put_gradient(gradient, PlaceHolds::kGradient);
+  } else {
+    put_gradient(gradient, PlaceHolds::kValue);
+  }
+}
+
+void Parameter::put_gradient(const at::Tensor& gradient, PlaceHolds place_holds) {
+  ModelData& data = core_->data();
+  const Placement place = data.gradient_place(id_);
+  const Bytes bytes = gradient.numel() * dtype_bytes(data.dtype());
+  const bool alone = data.layout().chunk(data.layout().place(id_).chunk).tensors.size() == 1;
+  const void* from = gradient.const_data_ptr();
+  {
+    // Alone in its chunk nothing else there is worth fetching; a gradient chunk without contents has nothing to fetch.
+    const bool create = alone || !data.manager().has_contents(place.payload);
+    const Access access{place.payload, create ? AccessMode::kCreate : AccessMode::kWrite};
+    auto leases = data.manager().acquire({&access, 1});
+    throw_if_error(leases.status());
+    if (core_->gradient_norm == GradientNorm::kOnArrival) {
+      sum_of_squares_ = sum_of_squares(from, data.dtype(), gradient.numel(), core_->parallel_for());
+    } else {
+      sum_of_squares_.reset();
+    }
+    parallel_copy(leases.value().address(0) + place.offset, from, bytes);
+  }
+  place_holds_.store(place_holds);
+  auto storage = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), static_cast<std::size_t>(bytes),
+                                                       c10::DataPtr(nullptr, c10::Device(c10::kCPU)), /*allocator=*/nullptr,
+                                                       /*resizable=*/false);
+  auto* backing = new GradientBacking(storage.get(), this, core_->shared_from_this(), place);
+  take_over(storage.get(), backing, &managed_deleter, backing->armed_text());
+  gradient_ = backing;
+  const at::Tensor parameter = tensor();
+  at::Tensor managed = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(std::move(storage)), c10::DispatchKeySet(c10::DispatchKey::CPU),
+                                                                parameter.dtype());
+  managed.unsafeGetTensorImpl()->set_sizes_and_strides(parameter.sizes(), parameter.strides());
+  parameter.mutable_grad() = managed;
+}
+
+double Parameter::gradient_sum_of_squares() {
+  if (sum_of_squares_.has_value()) return *sum_of_squares_;
+  ModelData& data = core_->data();
+  const Placement place = data.gradient_place(id_);
+  const Access access{place.payload, AccessMode::kRead};
+  auto leases = data.manager().acquire({&access, 1});
+  throw_if_error(leases.status());
+  sum_of_squares_ = sum_of_squares(leases.value().address(0) + place.offset, data.dtype(), data.layout().place(id_).elems,
+                                   core_->parallel_for());
+  return *sum_of_squares_;
+}
+
+void Parameter::updated() {
+  written_.store(false);
+  if (core_->data().gradients() == GradientPlacement::kOwnChunks) return;
+  place_holds_.store(PlaceHolds::kValue);
+  if (gradient_ != nullptr) std::exchange(gradient_, nullptr)->consume();
+}
+
+// zero_grad(), or the user dropped it. In the parameter's place nothing of use is left then; a gradient chunk whose last
+// gradient went is dead and need not be written anywhere.
+void Parameter::gradient_died(GradientBacking* backing) {
+  if (gradient_ != backing) return;
+  gradient_ = nullptr;
+  sum_of_squares_.reset();
+  ModelData& data = core_->data();
+  if (data.gradients() == GradientPlacement::kInParameter) {
+    place_holds_.store(PlaceHolds::kNothing);
+    return;
+  }
+  const ChunkId chunk = data.layout().place(id_).chunk;
+  for (const TensorId other : data.layout().chunk(chunk).tensors) {
+    if (core_->parameter(other).has_gradient()) return;
+  }
+  data.manager().discard(data.chunk(chunk).grad);
+}
+
+}  // namespace patrickstar::bridge

@@ -1,0 +1,89 @@
+// Parameter: one tensor of an attached model: its value, its gradient and what the optimizer must know of it.
+//
+// [Note: what lies in a parameter's place] In 16-bit training without accumulation the gradient takes the place of the value
+// (14 B/param). So a place holds the value; or the gradient, from its arrival until step(); or, when the gradient was thrown
+// away before a step, nothing of use. A value that is wanted meanwhile is rebuilt from the master: into scratch while the
+// gradient must stay, into its place when it need not.
+//
+// Thread safety: gradients may arrive on several threads for different parameters. One parameter is used by one thread at a
+// time, as with any tensor that is written.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "patrickstar/bridge/engine/model_data.h"
+#include "patrickstar/bridge/module/storage_backing.h"
+
+namespace torch::autograd {
+struct Node;
+}
+
+namespace patrickstar::bridge {
+
+class EngineCore;
+class GradientBacking;
+
+enum class PlaceHolds : std::uint8_t {
+  kValue,
+  kGradient,  // the value can be rebuilt from the master
+  kNothing,   // likewise; the gradient was discarded
+};
+
+class Parameter {
+ public:
+  Parameter(EngineCore* core, TensorId id, const at::Tensor& tensor, Training training);
+  ~Parameter();
+  Parameter(const Parameter&) = delete;
+  Parameter& operator=(const Parameter&) = delete;
+
+  TensorId id() const { return id_; }
+  const std::string& name() const;
+  Training training() const { return training_; }
+  // The tensor that the model holds, or an undefined one when the model is gone.
+  at::Tensor tensor() const;
+  const c10::TensorImpl* key() const { return key_; }
+
+  // Takes the tensor's storage over; its bytes are in chunk space already. `core` is kept alive by the storage.
+  void adopt_storage(const at::Tensor& tensor, std::shared_ptr<EngineCore> core);
+  // Watches the tensor's gradient. Undone by unwatch().
+  void watch(const std::shared_ptr<EngineCore>& core);
+  void unwatch();
+
+  // autograd has put a gradient into tensor().grad(). Throws Error.
+  void gradient_arrived();
+  bool has_gradient() const { return gradient_ != nullptr; }
+  // Sum of squares of the gradient, taken again if it was written since. Throws Error.
+  double gradient_sum_of_squares();
+  // The parameter's value was changed outside the optimizer since the last update: brings the master up to date.
+  Status take_over_writes();
+  // The optimizer has written the new value. What becomes of the gradient depends on where it lies.
+  void updated();
+
+  std::int64_t step = 0;  // updates so far (torch.optim.AdamW's per-parameter step)
+
+ private:
+  friend class ValueBacking;
+  friend class GradientBacking;
+  void put_gradient(const at::Tensor& gradient, PlaceHolds place_holds);
+  void gradient_died(GradientBacking* backing);
+  at::Tensor dense_like_parameter(const at::Tensor& gradient) const;
+  Result<Placement> locate_value();
+
+  EngineCore* const core_;
+  const TensorId id_;
+  const Training training_;
+  const c10::TensorImpl* const key_;
+  c10::weak_intrusive_ptr<c10::TensorImpl> tensor_;
+  std::shared_ptr<torch::autograd::Node> accumulator_;
+  std::atomic<PlaceHolds> place_holds_ = PlaceHolds::kValue;
+  std::atomic<bool> written_ = false;
+  GradientBacking* gradient_ = nullptr;   // owned by its storage
+  std::optional<double> sum_of_squares_;  // of the gradient as it is
+};
+
+}  // namespace patrickstar::bridge

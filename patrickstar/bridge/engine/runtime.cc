@@ -1,0 +1,117 @@
+#include "patrickstar/bridge/engine/runtime.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <fstream>
+#include <string>
+
+#include "patrickstar/bridge/device/cpu_allocator.h"
+#include "patrickstar/bridge/engine/error.h"
+#include "patrickstar/bridge/module/operator_hook.h"
+#include "patrickstar/core/base/text.h"
+#include "patrickstar/core/policy/lru.h"
+
+namespace patrickstar::bridge {
+namespace {
+
+std::atomic<bool> runtime_exists{false};
+
+// Below this not even the libraries' own tensors fit.
+constexpr Bytes kSmallestBudget = 16 * kMiB;
+
+Bytes read_number(const char* path) {
+  std::ifstream file(path);
+  Bytes value = -1;
+  return file >> value ? value : -1;
+}
+
+}  // namespace
+
+Bytes available_memory() {
+  Bytes available = -1;
+  std::ifstream meminfo("/proc/meminfo");
+  for (std::string key; meminfo >> key;) {
+    Bytes value = 0;
+    if (key == "MemAvailable:" && meminfo >> value) {
+      available = value * kKiB;
+      break;
+    }
+  }
+  // The container's limit less what it has used already; a huge number means no limit.
+  const std::pair<const char*, const char*> limits[] = {
+      {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
+      {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"}};
+  for (const auto& [limit_path, usage_path] : limits) {
+    const Bytes limit = read_number(limit_path);
+    const Bytes usage = std::max<Bytes>(0, read_number(usage_path));
+    if (limit > 0 && (available < 0 || limit - usage < available)) available = std::max<Bytes>(0, limit - usage);
+  }
+  return available;
+}
+
+std::shared_ptr<Runtime> Runtime::create(const RuntimeOptions& options) {
+  if (runtime_exists.exchange(true)) {
+    throw Error(Status(StatusCode::kInvalidArgument, "[runtime] there is one Runtime per process: destroy the first (and its Engines "
+                                                     "and parameters) before the second"));
+  }
+  std::shared_ptr<Runtime> runtime(new Runtime(options));
+  throw_if_error(runtime->start());
+  return runtime;
+}
+
+Status Runtime::start() {
+  if (options_.memory_budget == 0) {
+    const Bytes available = available_memory();
+    if (available <= 0) return Status(StatusCode::kUnavailable, "[runtime] cannot read the available memory; give a memory budget");
+    options_.memory_budget = round_down(available / 100 * kAutomaticBudgetPercent, kPageBytes);
+  }
+  if (options_.memory_budget < kSmallestBudget) {
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("[runtime] a memory budget of {} is impossible: the smallest is {} before any model",
+                              format_bytes(options_.memory_budget), format_bytes(kSmallestBudget)));
+  }
+  auto disk = open_disk({.directory = options_.spill_dir, .capacity = options_.disk_capacity, .io = options_.io, .direct = options_.direct});
+  if (!disk.ok()) return disk.status();
+  disk_.file = std::move(disk.value().file);
+  disk_.tier = std::move(disk.value().tier);
+  disk_.link = std::move(disk.value().link);
+  disk_.backend = disk.value().backend;
+  auto pool = MemoryPool::create(options_.memory_budget);
+  if (!pool.ok()) return pool.status();
+  pool_ = pool.value();
+  host_ = std::make_unique<HostTier>(&pool_->arena());
+  std::vector<Level> levels;
+  levels.push_back({.tier = host_.get(), .link_below = disk_.link.get(), .policy = std::make_unique<Lru>()});
+  levels.push_back({.tier = disk_.tier.get()});
+  manager_ = std::make_unique<ChunkManager>(ChunkManagerOptions{.levels = std::move(levels),
+                                                                .waiter = &waiter_,
+                                                                .clock = &clock_,
+                                                                .compute_ledger = &pool_->ledger(),
+                                                                .events = options_.events});
+  gate_ = std::make_unique<OperatorGate>(manager_.get());
+  pool_->set_room_maker(this);
+  use_pool(pool_);
+  use_operator_gate(gate_.get());
+  return {};
+}
+
+Runtime::~Runtime() {
+  use_operator_gate(nullptr);
+  use_pool(nullptr);
+  if (pool_ != nullptr) pool_->set_room_maker(nullptr);
+  gate_.reset();
+  manager_.reset();
+  if (pool_ != nullptr) pool_->retire();
+  runtime_exists.store(false);
+}
+
+void Runtime::reserve_disk(Bytes bytes) { throw_if_error(disk_.tier->reserve(bytes)); }
+
+Status Runtime::make_room(Bytes bytes) {
+  if (RoomMaker* early = early_.load(); early != nullptr && early->make_room(bytes).ok()) return {};
+  return manager_->make_room(bytes);
+}
+
+}  // namespace patrickstar::bridge

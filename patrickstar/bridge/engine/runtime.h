@@ -1,0 +1,77 @@
+// Runtime: one per process. Owns hook, allocator, ledger, arena, tiers and the ChunkManager; Engines attach models to it.
+//
+// While it lives, LibTorch's CPU tensors come from its memory pool and every operator goes through its gate. Storages in chunk
+// space keep it alive. Any thread may run operators; create and destroy on one thread with no operator running.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "patrickstar/bridge/device/memory_pool.h"
+#include "patrickstar/bridge/module/operator_gate.h"
+#include "patrickstar/core/io/disk.h"
+#include "patrickstar/core/mem/chunk_manager.h"
+#include "patrickstar/core/mem/host_tier.h"
+#include "patrickstar/core/mem/layout.h"
+
+namespace patrickstar::bridge {
+
+// All defaults of the runtime, in one place.
+struct RuntimeOptions {
+  // Most bytes of host memory, model and non-model data together. 0: kAutomaticBudgetPercent of what is available.
+  Bytes memory_budget = 0;
+  std::string spill_dir = "/var/tmp";  // where the scratch file goes; it is unlinked at once
+  Bytes disk_capacity = 0;             // 0: what the file system has
+  IoBackend io = IoBackend::kAuto;
+  DirectIo direct = DirectIo::kAuto;
+  LayoutOptions layout;
+  // A wait in which nothing happens for so long ends with an error.
+  std::chrono::seconds time_out{120};
+  EventSink* events = nullptr;  // outlives the Runtime; may be null
+};
+
+inline constexpr int kAutomaticBudgetPercent = 80;
+
+// Bytes that this process may still take: of the machine, or of its container (cgroup v1 and v2) if that is less.
+Bytes available_memory();
+
+class Runtime final : private RoomMaker {
+ public:
+  // Throws Error: a second Runtime, spill directory unusable, budget impossible.
+  static std::shared_ptr<Runtime> create(const RuntimeOptions& options);
+  ~Runtime() override;
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+
+  const RuntimeOptions& options() const { return options_; }
+  ChunkManager& manager() { return *manager_; }
+  OperatorGate& gate() { return *gate_; }
+  Ledger& ledger() { return pool_->ledger(); }
+  MemoryPool& pool() { return *pool_; }
+  const Clock& clock() const { return clock_; }
+  // "io_uring+O_DIRECT" and the like.
+  const std::string& io_backend() const { return disk_.backend; }
+  // Preallocates so much of the scratch file now, so that a full disk is found before the first step. Throws Error.
+  void reserve_disk(Bytes bytes);
+
+  // Model data that the ledger's chunks do not show: gradients kept where they arose give way first.
+  void set_early_room_maker(RoomMaker* maker) { early_ = maker; }
+
+ private:
+  explicit Runtime(const RuntimeOptions& options) : options_(options), waiter_(options.time_out) {}
+  Status start();
+  Status make_room(Bytes bytes) override;
+
+  RuntimeOptions options_;
+  SteadyClock clock_;
+  ThreadWaiter waiter_;
+  MemoryPool* pool_ = nullptr;  // destroys itself when retired and empty
+  std::unique_ptr<HostTier> host_;
+  Disk disk_;
+  std::unique_ptr<ChunkManager> manager_;
+  std::unique_ptr<OperatorGate> gate_;
+  std::atomic<RoomMaker*> early_ = nullptr;
+};
+
+}  // namespace patrickstar::bridge

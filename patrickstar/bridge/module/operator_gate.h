@@ -1,0 +1,63 @@
+// OperatorGate: opens all managed storages of one operator together and closes them after it.
+//
+// Any thread. A storage may be open several times (nested operators, several threads): it is armed again when the last one
+// closes. Failures leave every storage of the operator armed with the failure's text and are latched.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "patrickstar/bridge/module/storage_backing.h"
+#include "patrickstar/core/mem/chunk_manager.h"
+
+namespace patrickstar::bridge {
+
+struct OpenRequest {
+  StorageBacking* backing = nullptr;
+  AccessMode mode = AccessMode::kRead;  // never kCreate
+};
+
+class OperatorGate;
+
+// Open storages of one operator; closes them when destroyed.
+class OpenStorages {
+ public:
+  OpenStorages() = default;
+  OpenStorages(OpenStorages&& other) noexcept { *this = std::move(other); }
+  OpenStorages& operator=(OpenStorages&& other) noexcept;
+  ~OpenStorages() { close(); }
+  void close();
+
+ private:
+  friend class OperatorGate;
+  OperatorGate* gate_ = nullptr;
+  std::vector<OpenRequest> requests_;
+  LeaseSet leases_;
+};
+
+class OperatorGate {
+ public:
+  explicit OperatorGate(ChunkManager* manager) : manager_(manager) {}  // outlives the gate
+
+  // Errors: as ChunkManager::acquire; then all of them stay armed.
+  Result<OpenStorages> open(std::span<const OpenRequest> requests);
+  // Puts the failure's text on each storage and remembers the first failure.
+  void fail(std::span<const OpenRequest> requests, const Status& status);
+  // The first failure since the last clear; ok if there was none.
+  Status latched() const;
+  void clear_latched();
+
+ private:
+  friend class OpenStorages;
+  void close(OpenStorages* open);
+  Status open_displaced(StorageBacking* backing);
+  void open_in_chunk(StorageBacking* backing, std::byte* address);
+
+  ChunkManager* const manager_;
+  mutable std::mutex mutex_;  // open counts, armed states, latched_
+  Status latched_;
+};
+
+}  // namespace patrickstar::bridge

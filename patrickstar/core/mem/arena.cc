@@ -1,0 +1,289 @@
+#include "patrickstar/core/mem/arena.h"
+
+#include <algorithm>
+
+#include "patrickstar/core/base/check.h"
+
+namespace patrickstar {
+
+Result<std::unique_ptr<Arena>> Arena::create(PageSource* pages, Ledger* ledger, Bytes address_space) {
+  const Bytes space = round_up(address_space, kPageBytes);
+  auto base = pages->reserve(space);
+  if (!base.ok()) return base.status();
+  return std::unique_ptr<Arena>(new Arena(pages, ledger, base.value(), space));
+}
+
+Arena::Arena(PageSource* pages, Ledger* ledger, std::byte* base, Bytes space)
+    : pages_(pages),
+      ledger_(ledger),
+      base_(base),
+      space_(space),
+      committed_(static_cast<std::size_t>(space / kPageBytes), false),
+      used_in_page_(static_cast<std::size_t>(space / kPageBytes), 0) {
+  blocks_.emplace(0, Block{.size = space});
+}
+
+Arena::~Arena() {
+  trim();
+  pages_->unreserve(base_, space_);
+}
+
+void Arena::index(Blocks::iterator block) {
+  if (!block->second.used && block->second.committed) free_committed_.emplace(block->second.size, block->first);
+}
+
+void Arena::unindex(Blocks::iterator block) {
+  if (!block->second.used && block->second.committed) free_committed_.erase({block->second.size, block->first});
+}
+
+void Arena::count_use(Bytes begin, Bytes end, int sign) {
+  for (Bytes page = begin / kPageBytes; page * kPageBytes < end; ++page) {
+    const Bytes overlap = std::min(end, (page + 1) * kPageBytes) - std::max(begin, page * kPageBytes);
+    auto& used = used_in_page_[static_cast<std::size_t>(page)];
+    const bool was_idle = used == 0;
+    used += sign * static_cast<std::int32_t>(overlap);
+    if (used == 0) {
+      idle_pages_.insert(page * kPageBytes);
+    } else if (was_idle) {
+      idle_pages_.erase(page * kPageBytes);
+    }
+  }
+}
+
+Arena::Blocks::iterator Arena::split(Blocks::iterator block, Bytes at) {
+  PS_CHECK(at > block->first && at < block->first + block->second.size);
+  unindex(block);
+  Block upper = block->second;
+  upper.size = block->first + block->second.size - at;
+  block->second.size = at - block->first;
+  const auto made = blocks_.emplace_hint(std::next(block), at, upper);
+  index(block);
+  index(made);
+  return made;
+}
+
+Arena::Blocks::iterator Arena::coalesce(Blocks::iterator block) {
+  const auto alike = [](const Block& a, const Block& b) { return !a.used && !b.used && a.committed == b.committed; };
+  const auto swallow_next = [&](Blocks::iterator at) {
+    const auto next = std::next(at);
+    unindex(at);
+    unindex(next);
+    at->second.size += next->second.size;
+    blocks_.erase(next);
+    index(at);
+  };
+  if (const auto next = std::next(block); next != blocks_.end() && alike(block->second, next->second)) swallow_next(block);
+  if (block != blocks_.begin()) {
+    if (const auto previous = std::prev(block); alike(previous->second, block->second)) {
+      swallow_next(previous);
+      return previous;
+    }
+  }
+  return block;
+}
+
+Bytes Arena::missing_in(Bytes begin, Bytes end) const {
+  Bytes missing = 0;
+  for (Bytes page = begin / kPageBytes; page * kPageBytes < end; ++page) {
+    if (!committed_[static_cast<std::size_t>(page)]) missing += kPageBytes;
+  }
+  return missing;
+}
+
+// The free range of `bytes` that needs the fewest new pages; the lowest of equals. Candidates begin at the start of a free
+// block or end at the end of one: between those nothing changes for the better.
+Arena::Window Arena::cheapest_window(Bytes bytes) const {
+  Window best;
+  const auto consider = [&](Bytes begin) {
+    const Bytes missing = missing_in(begin, begin + bytes);
+    if (best.begin < 0 || missing < best.missing) best = {begin, missing};
+  };
+  for (auto at = blocks_.begin(); at != blocks_.end();) {
+    if (at->second.used) {
+      ++at;
+      continue;
+    }
+    const auto first = at;
+    while (at != blocks_.end() && !at->second.used) ++at;
+    const Bytes run_begin = first->first;
+    const Bytes run_end = at == blocks_.end() ? space_ : at->first;
+    if (run_end - run_begin < bytes) continue;
+    for (auto block = first; block != at; ++block) {
+      const Bytes end = block->first + block->second.size;
+      if (block->first + bytes <= run_end) consider(block->first);
+      if (end - bytes >= run_begin) consider(end - bytes);
+    }
+  }
+  return best;
+}
+
+Bytes Arena::idle_bytes_outside(Bytes begin, Bytes end) const {
+  const Bytes first = round_down(begin, kPageBytes);
+  const auto inside = std::distance(idle_pages_.lower_bound(first), idle_pages_.lower_bound(end));
+  return (static_cast<Bytes>(idle_pages_.size()) - inside) * kPageBytes;
+}
+
+// Gives back at least `wanted` bytes of idle pages that do not touch [keep_begin, keep_end). False when there are too few.
+bool Arena::trim_pages(Bytes wanted, Bytes keep_begin, Bytes keep_end) {
+  Bytes freed = 0;
+  for (auto at = idle_pages_.rbegin(); freed < wanted && at != idle_pages_.rend();) {
+    const Bytes page = *at;
+    if (page + kPageBytes > keep_begin && page < keep_end) {
+      ++at;
+      continue;
+    }
+    auto block = std::prev(blocks_.upper_bound(page));
+    if (block->first < page) block = split(block, page);
+    if (block->second.size > kPageBytes) split(block, page + kPageBytes);
+    unindex(block);
+    block->second.committed = false;
+    coalesce(block);
+    committed_[static_cast<std::size_t>(page / kPageBytes)] = false;
+    pages_->decommit(base_ + page, kPageBytes);
+    ledger_->release(Account::kFree, kPageBytes);
+    at = decltype(at)(idle_pages_.erase(std::next(at).base()));
+    freed += kPageBytes;
+  }
+  return freed >= wanted;
+}
+
+Status Arena::commit_window(Bytes begin, Bytes end) {
+  for (Bytes page = round_down(begin, kPageBytes); page < end;) {
+    if (committed_[static_cast<std::size_t>(page / kPageBytes)]) {
+      page += kPageBytes;
+      continue;
+    }
+    Bytes stop = page;  // one system call for a run of pages
+    while (stop < end && !committed_[static_cast<std::size_t>(stop / kPageBytes)]) stop += kPageBytes;
+    if (Status status = pages_->commit(base_ + page, stop - page); !status.ok()) return status;
+    auto block = std::prev(blocks_.upper_bound(page));
+    if (block->first < page) block = split(block, page);
+    if (block->first + block->second.size > stop) split(block, stop);
+    PS_CHECK(!block->second.used && !block->second.committed);
+    block->second.committed = true;
+    index(block);
+    coalesce(block);
+    for (; page < stop; page += kPageBytes) {
+      committed_[static_cast<std::size_t>(page / kPageBytes)] = true;
+      idle_pages_.insert(page);
+    }
+  }
+  return {};
+}
+
+// REQUIRES: [begin, begin + bytes) lies in one free committed block.
+std::byte* Arena::take(Bytes begin, Bytes bytes, Account account) {
+  auto block = std::prev(blocks_.upper_bound(begin));
+  if (block->first < begin) block = split(block, begin);
+  if (block->second.size > bytes) split(block, begin + bytes);
+  unindex(block);
+  block->second.used = true;
+  block->second.account = account;
+  live_.emplace(begin, block);
+  count_use(begin, begin + bytes, +1);
+  ledger_->move(Account::kFree, account, bytes);
+  return base_ + begin;
+}
+
+Arena::Allocation Arena::try_allocate(Bytes wanted, Account account) {
+  PS_CHECK(wanted > 0);
+  const Bytes bytes = round_up(wanted, kGranularity);
+  const std::lock_guard lock(mutex_);
+  if (const auto fit = free_committed_.lower_bound({bytes, 0}); fit != free_committed_.end()) {
+    return {.address = take(fit->second, bytes, account)};
+  }
+  const Window window = cheapest_window(bytes);
+  if (window.begin < 0) {
+    return {.status = Status(StatusCode::kOutOfRoom, "[arena] no contiguous address space left; this needs an issue report")};
+  }
+  const Bytes end = window.begin + bytes;
+  if (!ledger_->try_charge(Account::kFree, window.missing)) {
+    const Bytes lacking = window.missing - ledger_->room();
+    if (idle_bytes_outside(window.begin, end) < lacking) return {.shortfall = lacking - idle_bytes_outside(window.begin, end)};
+    trim_pages(lacking, window.begin, end);
+    if (!ledger_->try_charge(Account::kFree, window.missing)) return {.shortfall = window.missing};  // somebody was faster
+  }
+  if (Status status = commit_window(window.begin, end); !status.ok()) {
+    ledger_->release(Account::kFree, missing_in(window.begin, end));
+    return {.status = std::move(status)};
+  }
+  return {.address = take(window.begin, bytes, account)};
+}
+
+void Arena::free(void* address) {
+  const std::lock_guard lock(mutex_);
+  const auto found = live_.find(static_cast<std::byte*>(address) - base_);
+  PS_CHECK(found != live_.end());
+  const auto block = found->second;
+  live_.erase(found);
+  const Bytes begin = block->first;
+  const Bytes bytes = block->second.size;
+  ledger_->move(block->second.account, Account::kFree, bytes);
+  block->second.used = false;
+  block->second.account = Account::kFree;
+  index(block);
+  count_use(begin, begin + bytes, -1);
+  coalesce(block);
+}
+
+void Arena::reclassify(void* address, Account account) {
+  const std::lock_guard lock(mutex_);
+  const auto found = live_.find(static_cast<std::byte*>(address) - base_);
+  PS_CHECK(found != live_.end());
+  Block& block = found->second->second;
+  ledger_->move(block.account, account, block.size);
+  block.account = account;
+}
+
+Bytes Arena::block_bytes(const void* address) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = live_.find(static_cast<const std::byte*>(address) - base_);
+  PS_CHECK(found != live_.end());
+  return found->second->second.size;
+}
+
+Bytes Arena::shortfall(Bytes wanted) const {
+  const Bytes bytes = round_up(wanted, kGranularity);
+  const std::lock_guard lock(mutex_);
+  if (free_committed_.lower_bound({bytes, 0}) != free_committed_.end()) return 0;
+  const Window window = cheapest_window(bytes);
+  if (window.begin < 0) return bytes;
+  const Bytes lacking = window.missing - ledger_->room();
+  return std::max<Bytes>(0, lacking - idle_bytes_outside(window.begin, window.begin + bytes));
+}
+
+void Arena::trim() {
+  const std::lock_guard lock(mutex_);
+  trim_pages(static_cast<Bytes>(idle_pages_.size()) * kPageBytes, -1, -1);
+}
+
+void Arena::check_invariants() const {
+  const std::lock_guard lock(mutex_);
+  Bytes at = 0;
+  Bytes committed_free = 0;
+  std::size_t indexed = 0;
+  std::vector<Bytes> used(used_in_page_.size(), 0);
+  const Block* previous = nullptr;
+  for (const auto& [offset, block] : blocks_) {
+    PS_CHECK(offset == at && block.size > 0);
+    if (previous != nullptr && !previous->used && !block.used) PS_CHECK(previous->committed != block.committed);
+    PS_CHECK(block.used || missing_in(offset, offset + block.size) == (block.committed ? 0 : round_up(block.size, kPageBytes)));
+    if (block.used) {
+      PS_CHECK(live_.contains(offset) && missing_in(offset, offset + block.size) == 0);
+      for (Bytes b = offset; b < offset + block.size; b += kGranularity) used[static_cast<std::size_t>(b / kPageBytes)] += kGranularity;
+    } else if (block.committed) {
+      committed_free += block.size;
+      ++indexed;
+      PS_CHECK(free_committed_.contains({block.size, offset}));
+    }
+    at += block.size;
+    previous = &block;
+  }
+  PS_CHECK(at == space_ && indexed == free_committed_.size() && committed_free == ledger_->in(Account::kFree));
+  for (std::size_t page = 0; page < used.size(); ++page) {
+    PS_CHECK(used[page] == used_in_page_[page]);
+    PS_CHECK(idle_pages_.contains(static_cast<Bytes>(page) * kPageBytes) == (committed_[page] && used[page] == 0));
+  }
+}
+
+}  // namespace patrickstar

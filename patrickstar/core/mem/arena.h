@@ -1,0 +1,101 @@
+// Arena: the one pool of host memory, for chunk payloads and tensors alike (design.md, decision 6).
+//
+// A reserved range of address space in which blocks are split and coalesced; pages are committed when a block needs them and
+// given back when the ledger needs them. A free block that keeps its pages is on the ledger's free account: it counts.
+// So the arena never holds more than the budget, and memory that eviction frees serves activations without a system call.
+//
+// Any thread. Never evicts and never calls back: who needs room asks the ChunkManager to make it and tries again.
+//
+// [Note: one pool] A free slot that keeps its pages frees nothing for the process, so chunks and activations cannot have a
+// free list each. Virtual space is plentiful: a large block always finds a contiguous range, and what is wasted is at most
+// the unused part of pages that a live block keeps.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "patrickstar/core/mem/ledger.h"
+#include "patrickstar/core/mem/page_source.h"
+
+namespace patrickstar {
+
+class Arena {
+ public:
+  // Blocks are multiples of this and aligned to it.
+  static constexpr Bytes kGranularity = 4096;
+
+  struct Allocation {
+    std::byte* address = nullptr;  // null: refused
+    Bytes shortfall = 0;           // when the budget refused: bytes that must be freed at the least
+    Status status;                 // not ok only when the operating system refused
+  };
+
+  // `address_space` should be several times the budget (see [Note: one pool]). The ledger and pages outlive the arena.
+  static Result<std::unique_ptr<Arena>> create(PageSource* pages, Ledger* ledger, Bytes address_space);
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // At least `bytes`, on `account`. REQUIRES: bytes > 0.
+  Allocation try_allocate(Bytes bytes, Account account);
+  // REQUIRES: address came from try_allocate.
+  void free(void* address);
+  // Puts a live block on another account (a gradient that becomes model data where it stands).
+  void reclassify(void* address, Account account);
+
+  bool owns(const void* address) const { return address >= base_ && address < base_ + space_; }
+  std::byte* base() const { return base_; }
+  Bytes address_space() const { return space_; }
+  Bytes block_bytes(const void* address) const;  // REQUIRES: a live block begins there
+  // Bytes that must be freed before try_allocate(bytes) can work; 0 when it would work now.
+  Bytes shortfall(Bytes bytes) const;
+  // Gives every wholly free page back.
+  void trim();
+  // Checks every invariant of the structure; PS_CHECKs. For tests and checked builds.
+  void check_invariants() const;
+
+ private:
+  // Blocks tile [0, space_). A free block is wholly committed or wholly not, and no two free neighbours are alike.
+  struct Block {
+    Bytes size = 0;
+    bool used = false;
+    bool committed = false;
+    Account account = Account::kFree;  // of a used block
+  };
+  using Blocks = std::map<Bytes, Block>;  // by offset
+  struct Window {                         // where a block could go that needs pages
+    Bytes begin = -1;
+    Bytes missing = 0;  // bytes of pages to commit
+  };
+
+  Arena(PageSource* pages, Ledger* ledger, std::byte* base, Bytes space);
+  Bytes missing_in(Bytes begin, Bytes end) const;
+  Window cheapest_window(Bytes bytes) const;
+  Bytes idle_bytes_outside(Bytes begin, Bytes end) const;
+  bool trim_pages(Bytes wanted, Bytes keep_begin, Bytes keep_end);
+  Status commit_window(Bytes begin, Bytes end);
+  std::byte* take(Bytes begin, Bytes bytes, Account account);
+  Blocks::iterator split(Blocks::iterator block, Bytes at);
+  Blocks::iterator coalesce(Blocks::iterator block);
+  void index(Blocks::iterator block);
+  void unindex(Blocks::iterator block);
+  void count_use(Bytes begin, Bytes end, int sign);
+
+  PageSource* const pages_;
+  Ledger* const ledger_;
+  std::byte* const base_;
+  const Bytes space_;
+  mutable std::mutex mutex_;
+  Blocks blocks_;
+  std::unordered_map<Bytes, Blocks::iterator> live_;     // used blocks by offset
+  std::set<std::pair<Bytes, Bytes>> free_committed_;     // (size, offset)
+  std::vector<bool> committed_;                          // per page
+  std::vector<std::int32_t> used_in_page_;               // bytes of live blocks per page
+  std::set<Bytes> idle_pages_;                           // offsets of committed pages with no live byte
+};
+
+}  // namespace patrickstar

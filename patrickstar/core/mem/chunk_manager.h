@@ -1,0 +1,180 @@
+// ChunkManager: the only object that changes residency.
+//
+// It keeps a table of copies with validity: a payload may have a valid copy on several tiers, and one that is the only valid
+// one is dirty. acquire() brings all payloads of an operator to the compute tier together or none, evicting others; reading
+// never dirties, and a clean copy whose bytes stand elsewhere is dropped without a write.
+//
+// Any method from any thread. One mutex; it is never held while waiting, and tiers, links and policies are called with it held
+// but never call back. Waiting for a transfer is always allowed; waiting for another thread's lease only while some holder is
+// not itself waiting, else kDeadlock or kOutOfRoom with the holders (design.md, decision 5). docs/design.md numbers the
+// invariants; check_invariants() checks them all.
+//
+// Every tier between the compute tier and the bottom needs room for two of the largest payloads: one on its way up while
+// another is on its way down.
+//
+// [Note: who waits for whom] Each thread counts its leases. One that is about to wait for a lease (or for its turn to gather)
+// is blocked until the next event that could help it: a release, a completion, freed room, the end of a gather. Such an event
+// begins a new epoch, in which nobody is blocked until it has looked again. A wait for a lease fails when all leases of others
+// belong to blocked threads. A thread that gathers lets go of all it has pinned while it waits for a lease, so that a holder
+// who needs room itself can have it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "patrickstar/core/base/clock.h"
+#include "patrickstar/core/mem/lease.h"
+#include "patrickstar/core/mem/ledger.h"
+#include "patrickstar/core/mem/link.h"
+#include "patrickstar/core/mem/payload.h"
+#include "patrickstar/core/mem/waiter.h"
+#include "patrickstar/core/obs/event.h"
+#include "patrickstar/core/policy/eviction_policy.h"
+
+namespace patrickstar {
+
+// A tier as the manager sees it. All pointers outlive the manager.
+struct Level {
+  Tier* tier = nullptr;
+  Link* link_below = nullptr;  // to the next level; null at the bottom
+  std::unique_ptr<EvictionPolicy> policy;  // null at the bottom, where nothing is evicted
+};
+
+struct ChunkManagerOptions {
+  std::vector<Level> levels;   // compute tier first; 1 to kMaxLevels
+  Waiter* waiter = nullptr;
+  const Clock* clock = nullptr;
+  Ledger* compute_ledger = nullptr;  // told of pinned bytes; may be null
+  EventSink* events = nullptr;       // may be null
+};
+
+struct KindTraffic {
+  Bytes read = 0;           // up into the compute tier's neighbours and itself, all links
+  Bytes written = 0;
+  std::int64_t fetches = 0;
+  std::int64_t write_backs = 0;
+};
+
+struct ManagerStats {
+  std::array<KindTraffic, kPayloadKinds> kinds;
+  std::int64_t accesses = 0;
+  std::int64_t misses = 0;
+  std::int64_t evictions = 0;    // copies that left the compute tier for room, with or without a write
+  Bytes read() const;
+  Bytes written() const;
+};
+
+class ChunkManager final : public TransferSink {
+ public:
+  explicit ChunkManager(ChunkManagerOptions options);
+  ~ChunkManager() override;  // waits for transfers under way. REQUIRES: no lease is held.
+
+  // A new payload without contents. On the bottom tier its slot is taken at once, so that eviction never lacks one.
+  // Errors: kOutOfRoom of the bottom tier; then nothing was added.
+  Result<PayloadId> add(PayloadSpec spec);
+  // Forgets a payload and frees its copies. REQUIRES: not leased.
+  void remove(PayloadId payload);
+  // The contents are dead: copies are freed without a write. REQUIRES: not leased.
+  void discard(PayloadId payload);
+
+  // Brings all payloads to the compute tier and pins them, or changes nothing. A payload may be named twice.
+  // Errors: kOutOfRoom (nothing more can give way), kDeadlock, kIoError (names payload and file), kTimedOut,
+  // kInvalidArgument (a read of a payload that has no contents).
+  Result<LeaseSet> acquire(std::span<const Access> accesses, QueueId queue = kCpuQueue);
+  // Starts to bring a payload up if there is room without evicting. True: it is there or on its way.
+  bool prefetch(PayloadId payload);
+  // Starts to let a payload go from the compute tier if no lease holds it. True: it is gone or leaving.
+  bool give_up(PayloadId payload);
+  // Frees at least `bytes` on the compute tier by evicting. For allocations of non-model data. Errors: as acquire.
+  Status make_room(Bytes bytes);
+  // Waits until no transfer is under way.
+  Status drain();
+
+  bool resident(PayloadId payload) const;  // a valid copy on the compute tier
+  bool has_contents(PayloadId payload) const;
+  std::string name_of(PayloadId payload) const;
+  Bytes bytes_of(PayloadId payload) const;
+  ManagerStats stats() const;
+  void check_invariants() const;  // PS_CHECKs
+
+  void transfer_done(const Transfer& transfer, Status status) override;  // for links
+
+ private:
+  friend class LeaseSet;
+  using Lock = std::unique_lock<std::mutex>;
+  // The acquire that may hold some of its payloads and lack others: one at a time, so that no two can each hold what the
+  // other lacks.
+  struct Gathering {
+    std::span<const Access> accesses;
+    std::uint32_t thread = 0;
+    bool blocked = false;  // waits for a lease, and nothing happened since
+  };
+
+  Payload& at(PayloadId payload) { return payloads_[payload.index()]; }
+  const Payload& at(PayloadId payload) const { return payloads_[payload.index()]; }
+  int bottom() const { return static_cast<int>(levels_.size()) - 1; }
+  static int nearest_valid(const Payload& payload);
+
+  // acquire
+  bool ready_now(const Payload& payload, AccessMode mode) const;
+  void grant(std::span<const Access> accesses, QueueId queue, LeaseSet* leases);
+  bool gathered(const Payload& payload, AccessMode mode) const;
+  Status gather(Lock& lock, std::span<const Access> accesses);
+  Status begin_gathering(Lock& lock, std::span<const Access> accesses);
+  void let_go_of_gathered();
+  Status bring_up(Lock& lock, PayloadId id, AccessMode mode);
+  Status start_hop_up(Lock& lock, PayloadId id, Urgency urgency);
+  void release(LeaseSet* leases);
+  void pin(PayloadId id);
+  void unpin(PayloadId id);
+
+  // room
+  Result<Place> allocate(Lock& lock, int level, Bytes bytes);
+  Status make_room(Lock& lock, int level, Bytes bytes);
+  Status evict(Lock& lock, int level, PayloadId id);
+  void give_back(int level, Place place, Bytes bytes);
+  Status wait(Lock& lock);
+  Status wait_for_lease(Lock& lock);
+  Status can_wait_for_lease(std::uint32_t thread) const;
+  void progress();
+  std::uint32_t holder_of_this_thread();
+  std::string holders_text() const;
+
+  // copies and transfers
+  void start_transfer(PayloadId id, int from, int to, Urgency urgency);
+  void finish_up(PayloadId id, int from, int to, bool ok);
+  void finish_down(PayloadId id, int from, int to, bool ok);
+  void free_copy(PayloadId id, int level);
+  void update_candidate(PayloadId id, int level);
+  void emit(EventKind kind, PayloadId id, int level);
+
+  std::vector<Level> levels_;
+  Waiter* const waiter_;
+  const Clock* const clock_;
+  Ledger* const compute_ledger_;
+  EventSink* const events_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<Payload> payloads_;
+  std::unordered_map<PayloadId, Status> failures_;      // of the last fetch of a payload, until the next succeeds
+  std::int64_t transfers_under_way_ = 0;
+  std::uint64_t next_transfer_ = 1;
+  std::array<Bytes, kMaxLevels> leaving_bytes_{};
+  std::array<Bytes, kMaxLevels> freed_bytes_{};         // ever
+  std::int64_t failed_write_backs_ = 0;                 // ever
+  Status last_write_back_failure_;
+  std::optional<Gathering> gathering_;
+  std::vector<std::int32_t> held_;                      // leases by thread
+  std::int64_t leases_ = 0;                             // all
+  std::uint64_t epoch_ = 0;                             // [Note: who waits for whom]
+  std::int64_t blocked_leases_ = 0;                     // of threads that are blocked in this epoch
+  int waiting_ = 0;                                     // threads in wait()
+  ManagerStats stats_;
+};
+
+}  // namespace patrickstar

@@ -1,0 +1,244 @@
+// ChunkManager: room, copies and transfers. chunk_manager.cc has payloads and leases, chunk_manager_wait.cc waiting.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "patrickstar/core/base/check.h"
+#include "patrickstar/core/base/text.h"
+#include "patrickstar/core/mem/chunk_manager.h"
+
+namespace patrickstar {
+
+// --- room -------------------------------------------------------------------------------------------------------------------
+
+Status ChunkManager::make_room(Bytes bytes) {
+  Lock lock(mutex_);
+  return make_room(lock, 0, bytes);
+}
+
+Result<Place> ChunkManager::allocate(Lock& lock, int level, Bytes bytes) {
+  Tier* tier = levels_[static_cast<std::size_t>(level)].tier;
+  for (;;) {
+    auto place = tier->allocate(bytes);
+    if (place.ok() || place.status().code() != StatusCode::kOutOfRoom) return place;
+    const Bytes lacking = std::max<Bytes>(tier->shortfall(bytes), kPayloadAlignment);
+    PS_RETURN_IF_ERROR(make_room(lock, level, lacking));
+  }
+}
+
+// Returns when `bytes` were freed on the level since the call, or fewer if no more can be: the caller tries again and comes back.
+Status ChunkManager::make_room(Lock& lock, int level, Bytes bytes) {
+  const auto l = static_cast<std::size_t>(level);
+  const Bytes freed_before = freed_bytes_[l];
+  const std::int64_t failed_before = failed_write_backs_;
+  for (;;) {
+    const Bytes freed = freed_bytes_[l] - freed_before;
+    if (freed >= bytes) return {};
+    if (levels_[l].policy == nullptr) return Status(StatusCode::kOutOfRoom, "[memory] nothing lies beneath to give way to: " + holders_text());
+    if (failed_write_backs_ != failed_before) return last_write_back_failure_;
+    if (freed + leaving_bytes_[l] < bytes) {
+      if (const auto victim = levels_[l].policy->victim()) {
+        PS_RETURN_IF_ERROR(evict(lock, level, *victim));
+        continue;
+      }
+      if (freed > 0) return {};
+    }
+    PS_RETURN_IF_ERROR(transfers_under_way_ > 0 ? wait(lock) : wait_for_lease(lock));
+  }
+}
+
+// REQUIRES: `id` is a candidate on `level`.
+Status ChunkManager::evict(Lock& lock, int level, PayloadId id) {
+  const auto is_only_copy = [&] {
+    for (int other = 0; other <= bottom(); ++other) {
+      if (other != level && at(id).copies[static_cast<std::size_t>(other)].state == CopyState::kValid) return false;
+    }
+    return true;
+  };
+  if (is_only_copy()) {
+    const int to = level + 1;
+    if (to < bottom()) {
+      const Bytes bytes = at(id).spec.bytes;
+      auto place = allocate(lock, to, bytes);
+      if (!place.ok()) return place.status().with_context("no room to write back " + at(id).spec.name);
+      if (!at(id).copies[static_cast<std::size_t>(level)].tracked || !is_only_copy()) {  // changed while we made room
+        give_back(to, place.value(), bytes);
+        return {};
+      }
+      at(id).copies[static_cast<std::size_t>(to)].place = place.value();
+    }
+    at(id).copies[static_cast<std::size_t>(level)].leaving = true;
+    leaving_bytes_[static_cast<std::size_t>(level)] += at(id).spec.bytes;
+    start_transfer(id, level, to, Urgency::kWriteBack);
+  } else {
+    free_copy(id, level);
+  }
+  if (level == 0) ++stats_.evictions;
+  return {};
+}
+
+bool ChunkManager::give_up(PayloadId id) {
+  Lock lock(mutex_);
+  const auto gone = [&] { return at(id).copies[0].state == CopyState::kNone || at(id).copies[0].leaving; };
+  at(id).prefetching = false;
+  if (gone()) return true;
+  if (!at(id).copies[0].tracked) return false;
+  return evict(lock, 0, id).ok() && gone();
+}
+
+bool ChunkManager::prefetch(PayloadId id) {
+  const Lock lock(mutex_);
+  Payload& payload = at(id);
+  const int from = nearest_valid(payload);
+  if (from == 0) return true;
+  if (payload.copies[0].state == CopyState::kReserved) return true;
+  if (payload.moving()) {
+    payload.prefetching = payload.to < payload.from && payload.to > 0;
+    return payload.to < payload.from;
+  }
+  if (from < 0) return false;
+  const int to = from - 1;
+  auto place = levels_[static_cast<std::size_t>(to)].tier->allocate(payload.spec.bytes);
+  if (!place.ok()) return false;
+  payload.copies[static_cast<std::size_t>(to)].place = place.value();
+  payload.prefetching = to > 0;
+  start_transfer(id, from, to, Urgency::kPrefetch);
+  return true;
+}
+
+Status ChunkManager::drain() {
+  Lock lock(mutex_);
+  while (transfers_under_way_ > 0) PS_RETURN_IF_ERROR(wait(lock));
+  return {};
+}
+
+// --- copies and transfers ---------------------------------------------------------------------------------------------------
+
+void ChunkManager::free_copy(PayloadId id, int level) {
+  Payload& payload = at(id);
+  Copy& copy = payload.copies[static_cast<std::size_t>(level)];
+  copy.state = CopyState::kNone;
+  update_candidate(id, level);
+  if (level < bottom() || bottom() == 0) {
+    give_back(level, std::exchange(copy.place, Place{}), payload.spec.bytes);
+    emit(EventKind::kDrop, id, level);
+  }
+}
+
+void ChunkManager::give_back(int level, Place place, Bytes bytes) {
+  levels_[static_cast<std::size_t>(level)].tier->free(place, bytes);
+  freed_bytes_[static_cast<std::size_t>(level)] += bytes;
+  progress();
+}
+
+// A copy is a candidate when nothing holds it and nothing moves it. Beneath the compute tier a pin matters only while the
+// payload is on its way up.
+void ChunkManager::update_candidate(PayloadId id, int level) {
+  if (level >= bottom()) return;
+  Payload& payload = at(id);
+  Copy& copy = payload.copies[static_cast<std::size_t>(level)];
+  const bool held = payload.pins > 0 && (level == 0 || payload.copies[0].state != CopyState::kValid);
+  const bool candidate = copy.state == CopyState::kValid && !payload.moving() && !held;
+  if (candidate == copy.tracked) return;
+  copy.tracked = candidate;
+  if (candidate) {
+    levels_[static_cast<std::size_t>(level)].policy->track(id);
+  } else {
+    levels_[static_cast<std::size_t>(level)].policy->untrack(id);
+  }
+}
+
+// REQUIRES: the target copy has its place.
+void ChunkManager::start_transfer(PayloadId id, int from, int to, Urgency urgency) {
+  Payload& payload = at(id);
+  PS_CHECK(!payload.moving() && payload.copies[static_cast<std::size_t>(from)].state == CopyState::kValid);
+  PS_CHECK(payload.copies[static_cast<std::size_t>(to)].state == CopyState::kNone);
+  payload.copies[static_cast<std::size_t>(to)].state = CopyState::kFilling;
+  payload.from = static_cast<std::int8_t>(from);
+  payload.to = static_cast<std::int8_t>(to);
+  for (int level = 0; level < bottom(); ++level) update_candidate(id, level);
+  ++transfers_under_way_;
+  emit(to < from ? EventKind::kFetchStart : EventKind::kWriteStart, id, to);
+  const auto upper = static_cast<std::size_t>(std::min(from, to));
+  const auto lower = static_cast<std::size_t>(std::max(from, to));
+  levels_[upper].link_below->start({.id = next_transfer_++,
+                                    .payload = id,
+                                    .direction = to < from ? Direction::kUp : Direction::kDown,
+                                    .urgency = urgency,
+                                    .upper = payload.copies[upper].place,
+                                    .lower = payload.copies[lower].place,
+                                    .bytes = payload.spec.bytes});
+}
+
+void ChunkManager::transfer_done(const Transfer& transfer, Status status) {
+  const Lock lock(mutex_);
+  const PayloadId id = transfer.payload;
+  Payload& payload = at(id);
+  PS_CHECK(payload.moving());
+  const int from = payload.from;
+  const int to = payload.to;
+  payload.from = payload.to = -1;
+  --transfers_under_way_;
+  const bool up = to < from;
+  if (status.ok()) {
+    failures_.erase(id);
+    KindTraffic& traffic = stats_.kinds[static_cast<std::size_t>(payload.spec.kind)];
+    (up ? traffic.read : traffic.written) += payload.spec.bytes;
+    ++(up ? traffic.fetches : traffic.write_backs);
+    emit(up ? EventKind::kFetchDone : EventKind::kWriteDone, id, to);
+  } else {
+    const Status named = status.with_context(fmt::format("{} of {} ({}) failed", up ? "fetch" : "write-back", payload.spec.name,
+                                                         format_bytes(payload.spec.bytes)));
+    if (up) {
+      failures_.insert_or_assign(id, named);
+    } else {
+      ++failed_write_backs_;
+      last_write_back_failure_ = named;
+    }
+    emit(EventKind::kFailed, id, to);
+  }
+  if (up) {
+    finish_up(id, from, to, status.ok());
+  } else {
+    finish_down(id, from, to, status.ok());
+  }
+  for (int level = 0; level < bottom(); ++level) update_candidate(id, level);
+  progress();
+}
+
+void ChunkManager::finish_up(PayloadId id, int /*from*/, int to, bool ok) {
+  Payload& payload = at(id);
+  Copy& target = payload.copies[static_cast<std::size_t>(to)];
+  const bool goes_on = std::exchange(payload.prefetching, false) && ok && to > 0;
+  if (ok) {
+    target.state = CopyState::kValid;
+  } else {
+    free_copy(id, to);
+  }
+  if (!goes_on) return;
+  auto place = levels_[static_cast<std::size_t>(to - 1)].tier->allocate(payload.spec.bytes);
+  if (!place.ok()) return;  // no room above: it stays half way, a demand fetch goes on from there
+  payload.copies[static_cast<std::size_t>(to - 1)].place = place.value();
+  payload.prefetching = to - 1 > 0;
+  start_transfer(id, to, to - 1, Urgency::kPrefetch);
+}
+
+void ChunkManager::finish_down(PayloadId id, int from, int to, bool ok) {
+  Payload& payload = at(id);
+  Copy& source = payload.copies[static_cast<std::size_t>(from)];
+  Copy& target = payload.copies[static_cast<std::size_t>(to)];
+  if (ok) {
+    target.state = CopyState::kValid;
+  } else if (to == bottom()) {
+    target.state = CopyState::kNone;  // keeps its slot
+  } else {
+    free_copy(id, to);
+  }
+  if (!source.leaving) return;
+  source.leaving = false;
+  leaving_bytes_[static_cast<std::size_t>(from)] -= payload.spec.bytes;
+  if (ok) free_copy(id, from);
+}
+
+}  // namespace patrickstar

@@ -1,0 +1,123 @@
+// ChunkManager: waiting, who holds what, and the invariants. chunk_manager.cc has payloads and leases.
+#include <fmt/format.h>
+
+#include <atomic>
+#include <utility>
+
+#include "patrickstar/core/base/check.h"
+#include "patrickstar/core/base/text.h"
+#include "patrickstar/core/mem/chunk_manager.h"
+
+namespace patrickstar {
+
+// --- waiting ----------------------------------------------------------------------------------------------------------------
+
+// Numbers threads for the table of holders. The only state outside an object: a thread has no place of its own to keep it.
+std::uint32_t ChunkManager::holder_of_this_thread() {
+  static std::atomic<std::uint32_t> next{0};
+  static thread_local const std::uint32_t mine = next.fetch_add(1);
+  if (held_.size() <= mine) held_.resize(mine + 1, 0);
+  return mine;
+}
+
+// Something happened that may end a wait. Whoever waits looks again.
+void ChunkManager::progress() {
+  ++epoch_;
+  blocked_leases_ = 0;
+  if (gathering_) gathering_->blocked = false;
+  if (waiting_ > 0) changed_.notify_all();
+}
+
+Status ChunkManager::wait(Lock& lock) {
+  const std::uint64_t before = epoch_;
+  ++waiting_;
+  const WaitResult result = waiter_->wait(lock, changed_);
+  --waiting_;
+  if (result == WaitResult::kWoken || epoch_ != before) return {};
+  return Status(StatusCode::kTimedOut, fmt::format("[memory] nothing happened for too long ({} transfers under way): {}",
+                                                   transfers_under_way_, holders_text()));
+}
+
+// Returns once something happened. [Note: who waits for whom] in the header.
+Status ChunkManager::wait_for_lease(Lock& lock) {
+  const std::uint32_t me = holder_of_this_thread();
+  const bool gathers = gathering_ && gathering_->thread == me;
+  if (leases_ == held_[me]) PS_RETURN_IF_ERROR(can_wait_for_lease(me));  // while the text can still say what we hold
+  if (gathers) {
+    let_go_of_gathered();
+    progress();
+  }
+  const std::uint64_t seen = epoch_;
+  Status status;
+  while (status.ok() && epoch_ == seen) {
+    status = can_wait_for_lease(me);
+    if (!status.ok()) break;
+    blocked_leases_ += held_[me];
+    if (gathers) gathering_->blocked = true;
+    status = wait(lock);
+    if (epoch_ != seen) break;
+    blocked_leases_ -= held_[me];
+    if (gathers) gathering_->blocked = false;
+  }
+  if (gathers) {
+    for (const Access& access : gathering_->accesses) pin(access.payload);
+  }
+  return status;
+}
+
+Status ChunkManager::can_wait_for_lease(std::uint32_t thread) const {
+  if (gathering_ && gathering_->thread != thread && !gathering_->blocked) return {};  // ends, or lets go of what it holds
+  const std::int64_t of_others = leases_ - held_[thread];
+  if (of_others > blocked_leases_) return {};
+  if (of_others == 0) return Status(StatusCode::kOutOfRoom, "[memory] nothing more can give way: " + holders_text());
+  return Status(StatusCode::kDeadlock, "[memory] every thread that holds chunks waits for another's: " + holders_text());
+}
+
+std::string ChunkManager::holders_text() const {
+  std::string text;
+  int listed = 0;
+  Bytes leased = 0;
+  for (const Payload& payload : payloads_) {
+    if (!payload.alive || payload.pins == 0) continue;
+    leased += payload.spec.bytes;
+    if (++listed <= 8) text += fmt::format("{}{} ({})", listed > 1 ? ", " : "", payload.spec.name, format_bytes(payload.spec.bytes));
+  }
+  if (listed > 8) text += fmt::format(" and {} more", listed - 8);
+  std::string result = listed == 0 ? std::string("no chunk is held")
+                                   : fmt::format("held are {} by {} leases: {}", format_bytes(leased), leases_, text);
+  if (compute_ledger_ != nullptr) result += "; " + compute_ledger_->table();
+  return result;
+}
+
+// --- invariants -------------------------------------------------------------------------------------------------------------
+
+void ChunkManager::check_invariants() const {
+  const Lock lock(mutex_);
+  std::array<Bytes, kMaxLevels> leaving{};
+  std::int64_t moving = 0;
+  Bytes pinned = 0;
+  for (const Payload& payload : payloads_) {
+    if (!payload.alive) continue;
+    if (payload.moving()) ++moving;
+    if (payload.pins > 0) pinned += payload.spec.bytes;
+    for (int level = 0; level < kMaxLevels; ++level) {
+      const Copy& copy = payload.copies[static_cast<std::size_t>(level)];
+      PS_CHECK(level <= bottom() || copy.state == CopyState::kNone);                                   // I1
+      PS_CHECK((copy.state == CopyState::kFilling) == (payload.moving() && payload.to == level));      // I2
+      PS_CHECK(copy.state != CopyState::kReserved || (level == 0 && payload.pins > 0 && gathering_));  // I3
+      PS_CHECK(!copy.leaving || (copy.state == CopyState::kValid && payload.from == level));           // I4
+      PS_CHECK(!(copy.leaving && level == 0) || payload.pins == 0);                                    // I5
+      const bool held = payload.pins > 0 && (level == 0 || payload.copies[0].state != CopyState::kValid);
+      PS_CHECK(level >= bottom() || copy.tracked == (copy.state == CopyState::kValid && !payload.moving() && !held));  // I6
+      if (copy.leaving) leaving[static_cast<std::size_t>(level)] += payload.spec.bytes;
+    }
+    PS_CHECK(!payload.moving() || payload.copies[static_cast<std::size_t>(payload.from)].state == CopyState::kValid);  // I7
+  }
+  PS_CHECK(leaving == leaving_bytes_ && moving == transfers_under_way_);                               // I8
+  PS_CHECK(compute_ledger_ == nullptr || compute_ledger_->pinned() == pinned);                         // I9
+  std::int64_t leases = 0;
+  for (const std::int32_t held : held_) leases += held;
+  PS_CHECK(leases == leases_ && blocked_leases_ >= 0 && blocked_leases_ <= leases_);             // I10
+}
+
+}  // namespace patrickstar

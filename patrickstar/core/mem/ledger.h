@@ -1,0 +1,65 @@
+// Ledger: the account book of one tier. The budget is enforced here and nowhere else.
+//
+// Every byte that the tier holds for us is on exactly one account: chunks (model data), staging, non-model (activations,
+// workspaces, temporaries) or free (pages that a free list keeps resident: they count). The sum never exceeds the budget.
+// Any thread; never calls out.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <string>
+
+#include "patrickstar/core/base/units.h"
+
+namespace patrickstar {
+
+enum class Account : std::uint8_t { kChunks, kStaging, kNonModel, kFree };
+inline constexpr std::size_t kAccounts = 4;
+
+struct LedgerPeaks {
+  Bytes model = 0;      // chunks
+  Bytes non_model = 0;  // non-model
+  Bytes total = 0;      // all accounts together: what must stay within the budget
+  Bytes needed = 0;     // non-model + staging + leased chunks: what no eviction could have given back
+};
+
+class Ledger {
+ public:
+  explicit Ledger(Bytes budget) : budget_(budget) {}
+
+  Bytes budget() const { return budget_; }
+  // New bytes from the tier. False, and nothing changed, when they would cross the budget.
+  [[nodiscard]] bool try_charge(Account account, Bytes bytes);
+  // Bytes given back to the tier. REQUIRES: they are on that account.
+  void release(Account account, Bytes bytes);
+  // From one account to another; the sum stays. REQUIRES: they are on `from`.
+  void move(Account from, Account to, Bytes bytes);
+  // Chunk bytes that a lease holds in place (part of kChunks): no eviction can free them now. Lock-free: once per lease.
+  void pin(Bytes bytes);
+  void unpin(Bytes bytes);
+
+  Bytes in(Account account) const;
+  Bytes total() const;
+  Bytes room() const;  // budget - total
+  Bytes pinned() const;
+  LedgerPeaks peaks() const;
+  // Who holds what, for messages: "budget 1.50 GiB: chunks 900.0 MiB (12.0 MiB leased), ...".
+  std::string table() const;
+
+ private:
+  void note_peaks();  // REQUIRES: mutex_ held
+  void note_needed();
+
+  const Bytes budget_;
+  mutable std::mutex mutex_;
+  std::array<Bytes, kAccounts> accounts_{};
+  Bytes total_ = 0;
+  LedgerPeaks peaks_;               // but for `needed`
+  std::atomic<Bytes> pinned_ = 0;
+  std::atomic<Bytes> unevictable_ = 0;  // non-model + staging
+  std::atomic<Bytes> peak_needed_ = 0;
+};
+
+}  // namespace patrickstar

@@ -1,0 +1,45 @@
+#include "patrickstar/core/mem/page_source.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+
+#include "patrickstar/core/base/text.h"
+
+namespace patrickstar {
+
+Result<std::byte*> MmapPages::reserve(Bytes bytes) {
+  // mmap aligns to 4 KiB: ask for one page more and cut.
+  const auto length = static_cast<std::size_t>(bytes + kPageBytes);
+  void* raw = mmap(nullptr, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (raw == MAP_FAILED) {
+    return Status(StatusCode::kOutOfRoom, fmt::format("[arena] reserving {} of address space failed: {}; raise ulimit -v",
+                                                      format_bytes(bytes), std::strerror(errno)));
+  }
+  auto* begin = static_cast<std::byte*>(raw);
+  auto* end = begin + length;
+  auto* aligned = begin + (kPageBytes - static_cast<Bytes>(reinterpret_cast<std::uintptr_t>(begin) % kPageBytes)) % kPageBytes;
+  if (aligned > begin) munmap(begin, static_cast<std::size_t>(aligned - begin));
+  if (end > aligned + bytes) munmap(aligned + bytes, static_cast<std::size_t>(end - (aligned + bytes)));
+  madvise(aligned, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);  // without huge pages it is only slower
+  return aligned;
+}
+
+void MmapPages::unreserve(std::byte* address, Bytes bytes) { munmap(address, static_cast<std::size_t>(bytes)); }
+
+Status MmapPages::commit(std::byte* address, Bytes bytes) {
+  if (mprotect(address, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE) == 0) return {};
+  return Status(StatusCode::kOutOfRoom,
+                fmt::format("[arena] the system refused {} of memory: {}; a limit (ulimit -d, cgroup) is below the budget",
+                            format_bytes(bytes), std::strerror(errno)));
+}
+
+void MmapPages::decommit(std::byte* address, Bytes bytes) {
+  madvise(address, static_cast<std::size_t>(bytes), MADV_DONTNEED);
+  mprotect(address, static_cast<std::size_t>(bytes), PROT_NONE);
+}
+
+}  // namespace patrickstar

@@ -1,0 +1,35 @@
+// PageSource: the seam to the operating system's memory. Tests count and refuse; the real one is mmap.
+#pragma once
+
+#include <cstddef>
+
+#include "patrickstar/core/base/status.h"
+#include "patrickstar/core/base/units.h"
+
+namespace patrickstar {
+
+// Pages are committed and given back in units of this: one transparent huge page.
+inline constexpr Bytes kPageBytes = 2 * kMiB;
+
+class PageSource {
+ public:
+  virtual ~PageSource() = default;
+  // Address space without memory, aligned to kPageBytes. REQUIRES: bytes is a multiple of kPageBytes.
+  virtual Result<std::byte*> reserve(Bytes bytes) = 0;
+  virtual void unreserve(std::byte* address, Bytes bytes) = 0;
+  // Makes pages readable and writable (zero-filled at first touch), or gives their memory back.
+  virtual Status commit(std::byte* address, Bytes bytes) = 0;
+  virtual void decommit(std::byte* address, Bytes bytes) = 0;
+};
+
+// Private anonymous memory, on transparent huge pages where the system has them. Reserved space is PROT_NONE: it counts
+// neither as resident nor against RLIMIT_DATA.
+class MmapPages final : public PageSource {
+ public:
+  Result<std::byte*> reserve(Bytes bytes) override;
+  void unreserve(std::byte* address, Bytes bytes) override;
+  Status commit(std::byte* address, Bytes bytes) override;
+  void decommit(std::byte* address, Bytes bytes) override;
+};
+
+}  // namespace patrickstar

@@ -1,0 +1,54 @@
+// What the manager knows of a payload: its copies on the tiers and which of them are valid.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "patrickstar/core/base/ids.h"
+#include "patrickstar/core/base/units.h"
+#include "patrickstar/core/mem/tier.h"
+
+namespace patrickstar {
+
+// kState: a tile, that is a slice of the optimizer state (master, exp_avg, exp_avg_sq side by side).
+enum class PayloadKind : std::uint8_t { kParam, kGrad, kState };
+inline constexpr std::size_t kPayloadKinds = 3;
+const char* payload_kind_name(PayloadKind kind);
+
+struct PayloadSpec {
+  PayloadKind kind = PayloadKind::kParam;
+  std::string name;  // for messages: "chunk 7 param", "chunk 7 tile 2"
+  Bytes bytes = 0;   // multiple of kPayloadAlignment
+};
+
+// Tiers are levels here: 0 is the compute tier, each further one lies beneath.
+inline constexpr int kMaxLevels = 3;
+
+enum class CopyState : std::uint8_t {
+  kNone,      // no bytes; takes no room (but for the bottom tier, where every payload keeps its slot)
+  kReserved,  // room taken for a kCreate whose acquire is not granted yet: nobody else may see it. Compute tier only
+  kFilling,   // room taken, a transfer writes into it
+  kValid,     // holds the payload's bytes
+};
+
+struct Copy {
+  CopyState state = CopyState::kNone;
+  bool leaving = false;  // valid, and freed when the transfer that copies it down is done
+  bool tracked = false;  // the level's policy knows it as a candidate
+  Place place;
+};
+
+struct Payload {
+  PayloadSpec spec;
+  std::array<Copy, kMaxLevels> copies;
+  int pins = 0;              // leases, and acquires that wait for it
+  std::int8_t from = -1;     // the transfer under way (at most one): from level, to level
+  std::int8_t to = -1;
+  bool alive = false;        // added and not removed
+  bool prefetching = false;  // goes on up to level 0 when the hop under way is done
+
+  bool moving() const { return from >= 0; }
+};
+
+}  // namespace patrickstar

@@ -1,0 +1,95 @@
+#include "patrickstar/core/testing/manager_rig.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "patrickstar/core/base/check.h"
+#include "patrickstar/core/policy/lru.h"
+
+namespace patrickstar {
+
+const std::vector<NamedPolicy>& all_policies() {
+  static const std::vector<NamedPolicy> policies = {
+      {"lru", [] { return std::make_unique<Lru>(); }},
+  };
+  return policies;
+}
+
+ManagerRig::ManagerRig(const std::vector<Bytes>& capacities, const PolicyFactory& policy) : waiter_([this] { return complete_oldest(); }) {
+  const char* names[] = {"compute", "middle", "bottom"};
+  std::vector<Level> levels;
+  for (std::size_t level = 0; level < capacities.size(); ++level) {
+    tiers_.push_back(std::make_unique<MemoryTier>(names[level], capacities[level]));
+    levels.push_back({.tier = tiers_.back().get()});
+    if (level + 1 == capacities.size()) break;
+    links_.push_back(std::make_unique<ManualLink>(fmt::format("/scratch/{}", level)));
+    levels.back().link_below = links_.back().get();
+    levels.back().policy = policy();
+  }
+  manager_ = std::make_unique<ChunkManager>(ChunkManagerOptions{.levels = std::move(levels),
+                                                                .waiter = &waiter_,
+                                                                .clock = &clock_,
+                                                                .compute_ledger = &tiers_[0]->ledger(),
+                                                                .events = &events_});
+}
+
+std::size_t ManagerRig::pending() const {
+  std::size_t sum = 0;
+  for (const auto& link : links_) sum += link->pending();
+  return sum;
+}
+
+bool ManagerRig::complete_oldest() {
+  ManualLink* oldest = nullptr;
+  for (const auto& link : links_) {
+    if (link->pending() > 0 && (oldest == nullptr || link->transfer(0).id < oldest->transfer(0).id)) oldest = link.get();
+  }
+  if (oldest == nullptr) return false;
+  oldest->complete(0);
+  return true;
+}
+
+bool ManagerRig::complete_random(std::mt19937& random) {
+  std::size_t chosen = pending();
+  if (chosen == 0) return false;
+  chosen = random() % chosen;
+  for (const auto& link : links_) {
+    if (chosen < link->pending()) {
+      link->complete(chosen);
+      return true;
+    }
+    chosen -= link->pending();
+  }
+  return false;
+}
+
+void ManagerRig::complete_all() {
+  while (complete_oldest()) {
+  }
+}
+
+PayloadId ManagerRig::add(Bytes bytes, PayloadKind kind) {
+  auto id = manager_->add({.kind = kind, .name = fmt::format("chunk {} {}", sizes_.size(), payload_kind_name(kind)), .bytes = bytes});
+  PS_CHECK(id.ok() && id.value().index() == sizes_.size());
+  sizes_.push_back(bytes);
+  return id.value();
+}
+
+Status ManagerRig::fill(PayloadId payload, int value) {
+  auto lease = acquire(payload, AccessMode::kCreate);
+  if (!lease.ok()) return lease.status();
+  std::memset(lease.value().address(0), value, static_cast<std::size_t>(sizes_[payload.index()]));
+  return {};
+}
+
+int ManagerRig::value(PayloadId payload) {
+  auto lease = acquire(payload, AccessMode::kRead);
+  if (!lease.ok()) return -1;
+  const std::byte* bytes = lease.value().address(0);
+  const bool alike = std::all_of(bytes, bytes + sizes_[payload.index()], [&](std::byte b) { return b == *bytes; });
+  return alike ? static_cast<int>(*bytes) : -2;
+}
+
+}  // namespace patrickstar

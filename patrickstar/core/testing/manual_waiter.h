@@ -1,0 +1,36 @@
+// ManualWaiter: a Waiter without threads. When the manager waits, the test does something in its place: completes a transfer,
+// releases a lease. When it has nothing left to do the wait times out.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <utility>
+
+#include "patrickstar/core/mem/waiter.h"
+
+namespace patrickstar {
+
+class ManualWaiter final : public Waiter {
+ public:
+  // Called with the manager's lock released. False: nothing was left to do.
+  using Step = std::function<bool()>;
+
+  explicit ManualWaiter(Step step) : step_(std::move(step)) {}
+
+  void set_step(Step step) { step_ = std::move(step); }
+  std::int64_t waits() const { return waits_; }
+
+  WaitResult wait(std::unique_lock<std::mutex>& lock, std::condition_variable& /*changed*/) override {
+    ++waits_;
+    lock.unlock();
+    const bool did = step_();
+    lock.lock();
+    return did ? WaitResult::kWoken : WaitResult::kTimedOut;
+  }
+
+ private:
+  Step step_;
+  std::int64_t waits_ = 0;
+};
+
+}  // namespace patrickstar
