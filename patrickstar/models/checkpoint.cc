@@ -1,9 +1,5 @@
 #include "patrickstar/models/checkpoint.h"
 
-#include <mutex>
-#include <utility>
-#include <vector>
-
 #include <ATen/Context.h>
 #include <ATen/core/Generator.h>
 #include <ATen/ops/empty.h>
@@ -11,6 +7,10 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/engine.h>
 #include <torch/custom_class.h>
+
+#include <mutex>
+#include <utility>
+#include <vector>
 
 namespace patrickstar::models {
 namespace {

@@ -8,10 +8,10 @@
 // not reproducible, with or without this. Works with loss.backward(), not with autograd::grad or backward(inputs): those raise.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <functional>
-
-#include <ATen/core/Tensor.h>
 
 namespace patrickstar::models {
 

@@ -1,10 +1,9 @@
 #include "patrickstar/models/checkpoint.h"
 
-#include <gtest/gtest.h>
-
 #include <ATen/Functions.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "patrickstar/models/test_tensors.h"
 #include "patrickstar/models/transformer.h"
@@ -27,7 +26,8 @@ TEST(Checkpoint, DropoutDrawsTheSameAgainAndLeavesTheGeneratorAlone) {
       const at::Tensor loss = at::dropout(x, 0.2, true).square().sum();
       at::randn({5});  // between forward and backward
       loss.backward();
-      seen[checkpointed] = {{"loss", loss.detach()}, {"weight", weight.grad()}, {"input", start.grad()}, {"next", at::randn({4})}};
+      seen[checkpointed] = {
+          {"loss", loss.detach()}, {"weight", weight.grad()}, {"input", start.grad()}, {"next", at::randn({4})}};
     }
     expect_same_bits(seen[0], seen[1]);
   }

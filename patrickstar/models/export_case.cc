@@ -1,5 +1,7 @@
 #include "patrickstar/models/export_case.h"
 
+#include <ATen/Functions.h>
+
 #include <bit>
 #include <cerrno>
 #include <cstring>
@@ -7,8 +9,6 @@
 #include <iomanip>
 #include <limits>
 #include <sstream>
-
-#include <ATen/Functions.h>
 
 namespace patrickstar::models {
 namespace {
@@ -55,7 +55,8 @@ std::string description(const TransformerConfig& c, const CaseTraining& t, at::I
 void export_case(const std::filesystem::path& directory, const Transformer& model, const CaseTraining& training,
                  const at::Tensor& tokens, const at::Tensor& targets) {
   TORCH_CHECK(tokens.dim() == 3 && tokens.sizes() == targets.sizes(),
-              "[export_case] tokens and targets must be [steps, batch, sequence]; got ", tokens.sizes(), " and ", targets.sizes());
+              "[export_case] tokens and targets must be [steps, batch, sequence]; got ", tokens.sizes(), " and ",
+              targets.sizes());
   write_parameters(directory / "weights", model);
   write(directory / "tokens.bin", tokens, at::kLong);
   write(directory / "targets.bin", targets, at::kLong);

@@ -1,9 +1,9 @@
 #include "patrickstar/models/layers.h"
 
-#include <cmath>
-
 #include <ATen/Functions.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
 
 namespace patrickstar::models {
 namespace {
@@ -108,7 +108,9 @@ at::Tensor AttentionLayer::forward(const at::Tensor& x, const RotaryTables& rota
 }
 
 MlpLayer::MlpLayer(const TransformerConfig& c) {
-  const auto into = [&c] { return std::make_shared<LinearLayer>(c.hidden_size, c.intermediate_size, c.biases, c.initializer_std); };
+  const auto into = [&c] {
+    return std::make_shared<LinearLayer>(c.hidden_size, c.intermediate_size, c.biases, c.initializer_std);
+  };
   if (c.mlp == Mlp::kSwiGlu) gate = register_module("gate", into());
   up = register_module("up", into());
   down = register_module("down", std::make_shared<LinearLayer>(c.intermediate_size, c.hidden_size, c.biases, residual_std(c)));

@@ -4,9 +4,9 @@
 // Parameters are created in fp32: weights from N(0, std) of the default CPU generator, biases 0, norms 1.
 #pragma once
 
-#include <cstdint>
-
 #include <torch/nn/module.h>
+
+#include <cstdint>
 
 #include "patrickstar/models/transformer_config.h"
 

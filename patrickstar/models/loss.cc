@@ -1,13 +1,13 @@
 #include "patrickstar/models/loss.h"
 
-#include <algorithm>
-#include <utility>
-
 #include <ATen/Functions.h>
 #include <ATen/OpMathType.h>
 #include <ATen/TensorOperators.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/autograd/graph_task.h>
+
+#include <algorithm>
+#include <utility>
 
 namespace patrickstar::models {
 namespace {
@@ -135,7 +135,8 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     if ((saved[1].defined() || saved[3].defined()) && ctx->needs_input_grad(1)) {
       if (const auto tied = ctx->saved_data.find("tied"); tied != ctx->saved_data.end()) {
         c10::static_intrusive_pointer_cast<TiedGradient>(tied->second.toCapsule())
-            ->add(torch::autograd::get_current_graph_task_id(), {saved[1], saved[2].defined() ? saved[2].detach() : at::Tensor(), saved[3], scale});
+            ->add(torch::autograd::get_current_graph_task_id(),
+                  {saved[1], saved[2].defined() ? saved[2].detach() : at::Tensor(), saved[3], scale});
       } else {
         weight_gradient = scaled(saved[3]);
       }
@@ -170,7 +171,8 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weig
   TORCH_CHECK(hidden.dim() == 2 && weight.dim() == 2 && hidden.size(1) == weight.size(1) && targets.dim() == 1 &&
                   targets.size(0) == hidden.size(0) && targets.size(0) > 0,
               "[linear_cross_entropy] takes hidden [tokens, hidden], weight [vocabulary, hidden] and at least one target "
-              "[tokens]; got ", hidden.sizes(), ", ", weight.sizes(), " and ", targets.sizes());
+              "[tokens]; got ",
+              hidden.sizes(), ", ", weight.sizes(), " and ", targets.sizes());
   TORCH_CHECK(options.chunk_rows > 0 && options.block_rows > 0, "[linear_cross_entropy] chunk_rows ", options.chunk_rows,
               " and block_rows ", options.block_rows, " must be at least 1");
   const bool record = at::GradMode::is_enabled();

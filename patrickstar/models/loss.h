@@ -15,12 +15,12 @@
 // fixed order: the same bits every time for a number of threads. All work goes through dispatched operators.
 #pragma once
 
-#include <cstdint>
-#include <vector>
-
 #include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
 #include <c10/util/intrusive_ptr.h>
+
+#include <cstdint>
+#include <vector>
 
 namespace patrickstar::models {
 

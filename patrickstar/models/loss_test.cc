@@ -1,10 +1,9 @@
 #include "patrickstar/models/loss.h"
 
-#include <gtest/gtest.h>
-
 #include <ATen/Functions.h>
 #include <ATen/OpMathType.h>
 #include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <functional>
@@ -60,9 +59,8 @@ TEST(LinearCrossEntropy, EqualsTheLossOverFullLogits) {
 
 TEST(LinearCrossEntropy, In16BitIsAsNearToFp32AsTheDtypeAllows) {
   const Case c(40, 16, at::kBFloat16);
-  const Outcome exact = outcome(c, [&](const auto& h, const auto& w) {
-    return plain_loss(h.to(at::kFloat), w.to(at::kFloat), c.targets);
-  });
+  const Outcome exact =
+      outcome(c, [&](const auto& h, const auto& w) { return plain_loss(h.to(at::kFloat), w.to(at::kFloat), c.targets); });
   const Outcome got = outcome(c, [&](const auto& h, const auto& w) { return linear_cross_entropy(h, w, c.targets, {}, {}); });
   EXPECT_EQ(got.loss.scalar_type(), at::kFloat);
   EXPECT_TRUE(close(got.loss, exact.loss, 4e-3));
@@ -79,7 +77,8 @@ TEST(LinearCrossEntropy, StaysFiniteForHugeLogits) {
 TEST(LinearCrossEntropy, AScaledLossScalesItsGradients) {
   const Case c(40, 16, at::kFloat);
   const Outcome full = outcome(c, [&](const auto& h, const auto& w) { return plain_loss(h, w, c.targets) * 0.3; });
-  const Outcome got = outcome(c, [&](const auto& h, const auto& w) { return linear_cross_entropy(h, w, c.targets, {}, {}) * 0.3; });
+  const Outcome got =
+      outcome(c, [&](const auto& h, const auto& w) { return linear_cross_entropy(h, w, c.targets, {}, {}) * 0.3; });
   EXPECT_TRUE(close(got.hidden, full.hidden, 2e-6));
   EXPECT_TRUE(close(got.weight, full.weight, 2e-6));
 }
@@ -133,7 +132,7 @@ TEST_P(TiedEnds, GradientEqualsPlainAutograd) {
 TEST_P(TiedEnds, GradientsAccumulateOverBackwardsAndUses) {
   const at::Tensor a = leaf(table), b = leaf(table);
   for (int i = 0; i < 2; ++i) {
-    (ours(a) * 0.5 + ours(a)).backward();              // two forward passes in one graph
+    (ours(a) * 0.5 + ours(a)).backward();  // two forward passes in one graph
     (plain(b) * 0.5 + plain(b)).backward();
   }
   EXPECT_TRUE(close(a.grad(), b.grad(), 2e-6));
@@ -148,8 +147,8 @@ TEST_P(TiedEnds, SeveralHeadsShareOneEmbedding) {
    a.square().sum())  // and the table is used elsewhere
       .backward();
   const at::Tensor plain_hidden = at::embedding(b, tokens).tanh();
-  (plain_loss(plain_hidden, b, targets) + plain_loss(plain_hidden * 2, b, targets) +
-   at::linear(plain_hidden, b).square().mean() + b.square().sum())
+  (plain_loss(plain_hidden, b, targets) + plain_loss(plain_hidden * 2, b, targets) + at::linear(plain_hidden, b).square().mean() +
+   b.square().sum())
       .backward();
   EXPECT_TRUE(close(a.grad(), b.grad(), 2e-6));
 }

@@ -1,9 +1,8 @@
 // What the tests of this folder share: bitwise comparison of tensors and gradients.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <ATen/Functions.h>
+#include <gtest/gtest.h>
 #include <torch/nn/module.h>
 
 #include <string>

@@ -1,8 +1,8 @@
 #include "patrickstar/models/transformer.h"
 
-#include <utility>
-
 #include <ATen/Functions.h>
+
+#include <utility>
 
 #include "patrickstar/models/checkpoint.h"
 #include "patrickstar/models/layers.h"
@@ -26,7 +26,8 @@ struct FinalPart final : torch::nn::Module {
   explicit FinalPart(const TransformerConfig& c) {
     norm = register_module("norm", std::make_shared<NormLayer>(c.hidden_size, c.norm, c.norm_eps));
     if (c.head == Head::kUntied) {
-      head = register_module("head", std::make_shared<LinearLayer>(c.hidden_size, c.vocab_size, Biases::kNone, c.initializer_std));
+      head =
+          register_module("head", std::make_shared<LinearLayer>(c.hidden_size, c.vocab_size, Biases::kNone, c.initializer_std));
     }
   }
 

@@ -17,12 +17,12 @@
 // fine, concurrent backwards accumulate into the same gradients).
 #pragma once
 
+#include <torch/nn/module.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <vector>
-
-#include <torch/nn/module.h>
 
 #include "patrickstar/models/transformer_config.h"
 

@@ -67,8 +67,8 @@ std::int64_t TransformerConfig::parameter_count() const {
   const std::int64_t attention = linear(hidden_size, hidden_size + 2 * kv_size()) + linear(hidden_size, hidden_size);
   const std::int64_t ups = mlp == Mlp::kSwiGlu ? 2 : 1;
   const std::int64_t feed_forward = ups * linear(hidden_size, intermediate_size) + linear(intermediate_size, hidden_size);
-  const std::int64_t tables = vocab_size + (positions == Positions::kLearned ? max_positions : 0) +
-                              (head == Head::kUntied ? vocab_size : 0);
+  const std::int64_t tables =
+      vocab_size + (positions == Positions::kLearned ? max_positions : 0) + (head == Head::kUntied ? vocab_size : 0);
   return tables * hidden_size + layers * (2 * norm_size + attention + feed_forward) + norm_size;
 }
 

@@ -11,9 +11,9 @@ namespace patrickstar::models {
 namespace {
 
 TEST(TransformerConfig, PresetsHaveThePublishedSizes) {
-  const std::pair<const char*, std::int64_t> known[] = {{"gpt2", 124439808},      {"gpt2-medium", 354823168},
+  const std::pair<const char*, std::int64_t> known[] = {{"gpt2", 124439808},       {"gpt2-medium", 354823168},
                                                         {"gpt2-large", 774030080}, {"gpt2-xl", 1557611200},
-                                                        {"llama-1b", 1235814400}, {"llama-3b", 3212749824}};
+                                                        {"llama-1b", 1235814400},  {"llama-3b", 3212749824}};
   for (const auto& [name, parameters] : known) {
     const PresetResult result = preset(name);
     ASSERT_TRUE(result.config) << result.error;

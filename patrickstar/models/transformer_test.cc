@@ -1,8 +1,7 @@
 #include "patrickstar/models/transformer.h"
 
-#include <gtest/gtest.h>
-
 #include <ATen/Functions.h>
+#include <gtest/gtest.h>
 
 #include <string>
 
@@ -153,7 +152,7 @@ TEST(Rotary, ScoresDependOnTheDistanceOnly) {
     const at::Tensor diagonal = scores.diagonal(distance);
     EXPECT_LT((diagonal - diagonal[0]).abs().max().item<double>(), 1e-5) << distance;
   }
-  EXPECT_GT((scores[0] - scores[0][0]).abs().max().item<double>(), 0.1);  // but do depend on it
+  EXPECT_GT((scores[0] - scores[0][0]).abs().max().item<double>(), 0.1);    // but do depend on it
   EXPECT_TRUE(close(q.norm(2, -1), q[0].norm().expand({sequence}), 1e-6));  // a rotation
 }
 

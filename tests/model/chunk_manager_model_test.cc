@@ -76,7 +76,7 @@ class Model {
     check();
   }
 
-  std::int64_t injected() const {
+  std::int64_t injected() {
     std::int64_t sum = 0;
     for (std::size_t level = 0; level < rig_.links() + 1; ++level) sum += rig_.tier(level).injected();
     for (std::size_t link = 0; link < rig_.links(); ++link) {
@@ -164,12 +164,10 @@ class Model {
   }
 
   void make_room() {
-    const Bytes room_before = rig_.tier(0).ledger().room();
     const std::int64_t before = injected();
     const Status status = rig_.manager().make_room((1 + static_cast<Bytes>(random_() % 6)) * kUnit);
     if (status.code() == StatusCode::kOutOfRoom || injected() > before) return;
     ASSERT_TRUE(status.ok()) << status.message();
-    (void)room_before;
     check();
   }
 
@@ -221,6 +219,7 @@ class Model {
   }
 
   void acquire() {
+    if (held_.size() >= 6) release_any(Whose::kAny);
     const std::vector<Access> accesses = any_accesses();
     // Another thread's lease: its holder is not us, so that we may wait for it. Only where it is sure not to wait itself.
     bool resident = true;
@@ -294,7 +293,7 @@ class Model {
         const PayloadId id = any();
         if (!rig_.manager().resident(id) || rig_.waiter().waits() % 2 == 0) break;
         auto lease = rig_.acquire(id, AccessMode::kRead);
-        if (lease.ok() && !contents_[id].empty()) EXPECT_TRUE(same(id, lease.value().address(0)));
+        EXPECT_TRUE(lease.ok() && same(id, lease.value().address(0)));
         break;
       }
       default: break;
@@ -333,7 +332,7 @@ TEST_P(ChunkManagerModel, LosesNoByte) {
     if (testing::Test::HasFailure()) return;
   }
   model.check_all_contents();
-  EXPECT_GT(model.injected(), 100);
+  EXPECT_GT(model.injected(), 20);
   EXPECT_GT(model.granted(), config.units.size() == 1 ? 500 : 1000);
   EXPECT_GT(model.refused(), 0);
   if (config.units.size() > 1 && config.units[0] < 20) {

@@ -19,7 +19,7 @@ namespace {
 std::atomic<bool> runtime_exists{false};
 
 // Below this not even the libraries' own tensors fit.
-constexpr Bytes kSmallestBudget = 16 * kMiB;
+constexpr Bytes kSmallestBudget = 4 * kMiB;
 
 Bytes read_number(const char* path) {
   std::ifstream file(path);

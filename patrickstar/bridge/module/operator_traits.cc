@@ -6,9 +6,16 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 
 namespace patrickstar::bridge {
 namespace {
+
+// Operators on a tensor's sizes, strides or place in the graph; their schemas say that they write it.
+const std::unordered_set<std::string_view> kMetadataOnly = {
+    "aten::detach_",   "aten::set_",      "aten::squeeze_",     "aten::unsqueeze_",     "aten::transpose_", "aten::t_",
+    "aten::swapaxes_", "aten::swapdims_", "aten::as_strided_",  "aten::requires_grad_", "aten::retain_grad", "aten::set_data",
+    "aten::is_leaf",   "aten::output_nr", "aten::_version",     "aten::_backward",      "aten::data",        "aten::rename_"};
 
 // Every result aliases an input and none is written: a view needs no bytes. reshape, contiguous and to look the same and may
 // copy, but through inner operators that acquire for themselves.
@@ -25,8 +32,7 @@ bool needs_no_bytes(const c10::FunctionSchema& schema) {
   // Inner operators acquire one tensor at a time, so foreach optimizers and clipping work in a small budget.
   if (name.starts_with("aten::_foreach_")) return true;
   if (name.ends_with("_like") || name.starts_with("aten::new_")) return true;
-  if (name == "aten::detach" || name == "aten::set_" || name == "aten::_shallow_copy_like") return true;
-  return is_view(schema);
+  return kMetadataOnly.contains(name) || is_view(schema);
 }
 
 OperatorTraits traits_of(const c10::FunctionSchema& schema) {

@@ -4,7 +4,6 @@
 
 #include <utility>
 
-#include "patrickstar/core/base/check.h"
 #include "patrickstar/core/base/log.h"
 #include "patrickstar/core/io/thread_pool_link.h"
 
@@ -38,7 +37,13 @@ Status start_link(const DiskOptions& options, Disk& disk) {
 }  // namespace
 
 Result<Disk> open_disk(const DiskOptions& options, FileOps& ops) {
-  PS_CHECK(options.capacity >= 0 && options.threads >= 1 && options.depth >= 1);
+  if (options.capacity < 0 || options.threads < 1 || options.depth < 1) {
+    return Status(
+        StatusCode::kInvalidArgument,
+        fmt::format("[disk] a budget of {} B, {} I/O threads and an I/O depth of {} cannot work: the budget is 0 (no limit) "
+                    "or more, the others 1 or more",
+                    options.capacity, options.threads, options.depth));
+  }
   auto file = ScratchFile::create(options.directory, options.direct, ops);
   if (!file.ok()) return file.status();
   Disk disk;

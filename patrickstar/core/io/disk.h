@@ -45,8 +45,8 @@ struct Disk {
 };
 
 // Opens the scratch file and starts the link. Nothing is preallocated yet: see DiskTier::reserve. `ops` outlives the disk.
-// Errors: those of ScratchFile::create; kUnavailable when a back end asked for by name is not to be had.
-// REQUIRES: capacity >= 0, threads >= 1, depth >= 1.
+// Errors: those of ScratchFile::create; kUnavailable when a back end asked for by name is not to be had; kInvalidArgument
+// for a capacity < 0, threads < 1 or depth < 1.
 Result<Disk> open_disk(const DiskOptions& options, FileOps& ops = posix_file_ops());
 
 }  // namespace patrickstar

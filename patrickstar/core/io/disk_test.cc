@@ -134,6 +134,12 @@ TEST_F(DiskTest, ErrorsOfTheDirectoryComeThrough) {
   EXPECT_THAT(disk.status().message(), HasSubstr("does not exist"));
 }
 
+TEST_F(DiskTest, OptionsThatCannotWorkAreNamed) {
+  EXPECT_EQ(open_disk({.directory = dir_.path(), .capacity = -1}).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(open_disk({.directory = dir_.path(), .depth = 0}).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(open_disk({.directory = dir_.path(), .threads = 0}).status().message(), HasSubstr("0 I/O threads"));
+}
+
 TEST_F(DiskTest, TheBudgetIsTheTiers) {
   auto disk = open_disk({.directory = dir_.path(), .capacity = kMiB});
   ASSERT_TRUE(disk.ok());

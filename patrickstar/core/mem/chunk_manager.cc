@@ -195,6 +195,7 @@ Status ChunkManager::gather(Lock& lock, std::span<const Access> accesses) {
     }
   }
   if (!status.ok()) let_go_of_gathered();
+  set_bringing(PayloadId());
   gathering_.reset();
   progress();
   return status;
@@ -217,7 +218,15 @@ Status ChunkManager::begin_gathering(Lock& lock, std::span<const Access> accesse
   return status;
 }
 
+void ChunkManager::set_bringing(PayloadId id) {
+  const PayloadId before = std::exchange(gathering_->bringing, id);
+  for (const PayloadId changed : {before, id}) {
+    for (int level = 1; changed.valid() && level < bottom(); ++level) update_candidate(changed, level);
+  }
+}
+
 void ChunkManager::let_go_of_gathered() {
+  set_bringing(PayloadId());
   for (const Access& access : gathering_->accesses) {
     if (at(access.payload).copies[0].state == CopyState::kReserved) free_copy(access.payload, 0);
     unpin(access.payload);
@@ -226,6 +235,7 @@ void ChunkManager::let_go_of_gathered() {
 
 // REQUIRES: the caller gathers and has pinned it.
 Status ChunkManager::bring_up(Lock& lock, PayloadId id, AccessMode mode) {
+  set_bringing(id);
   failures_.erase(id);
   while (!gathered(at(id), mode)) {
     if (at(id).moving()) {

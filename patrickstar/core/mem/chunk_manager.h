@@ -112,6 +112,7 @@ class ChunkManager final : public TransferSink {
     std::span<const Access> accesses;
     std::uint32_t thread = 0;
     bool blocked = false;  // waits for a lease, and nothing happened since
+    PayloadId bringing;    // the one on its way up: its copies beneath stay
   };
 
   Payload& at(PayloadId payload) { return payloads_[payload.index()]; }
@@ -126,6 +127,7 @@ class ChunkManager final : public TransferSink {
   Status gather(Lock& lock, std::span<const Access> accesses);
   Status begin_gathering(Lock& lock, std::span<const Access> accesses);
   void let_go_of_gathered();
+  void set_bringing(PayloadId id);
   Status bring_up(Lock& lock, PayloadId id, AccessMode mode);
   Status start_hop_up(Lock& lock, PayloadId id, Urgency urgency);
   void release(LeaseSet* leases);
@@ -149,6 +151,7 @@ class ChunkManager final : public TransferSink {
   void finish_up(PayloadId id, int from, int to, bool ok);
   void finish_down(PayloadId id, int from, int to, bool ok);
   void free_copy(PayloadId id, int level);
+  bool is_candidate(PayloadId id, int level) const;
   void update_candidate(PayloadId id, int level);
   void emit(EventKind kind, PayloadId id, int level);
 

@@ -132,14 +132,17 @@ void ChunkManager::give_back(int level, Place place, Bytes bytes) {
   progress();
 }
 
-// A copy is a candidate when nothing holds it and nothing moves it. Beneath the compute tier a pin matters only while the
-// payload is on its way up.
+// A copy is a candidate when nothing holds it and nothing moves it. Beneath the compute tier pins do not matter, only whether
+// the payload is on its way up: else an acquire of many could fill a middle tier with copies that cannot leave it.
+bool ChunkManager::is_candidate(PayloadId id, int level) const {
+  const Payload& payload = at(id);
+  if (level >= bottom() || payload.copies[static_cast<std::size_t>(level)].state != CopyState::kValid || payload.moving()) return false;
+  return level == 0 ? payload.pins == 0 : !(gathering_ && gathering_->bringing == id);
+}
+
 void ChunkManager::update_candidate(PayloadId id, int level) {
-  if (level >= bottom()) return;
-  Payload& payload = at(id);
-  Copy& copy = payload.copies[static_cast<std::size_t>(level)];
-  const bool held = payload.pins > 0 && (level == 0 || payload.copies[0].state != CopyState::kValid);
-  const bool candidate = copy.state == CopyState::kValid && !payload.moving() && !held;
+  Copy& copy = at(id).copies[static_cast<std::size_t>(level)];
+  const bool candidate = is_candidate(id, level);
   if (candidate == copy.tracked) return;
   copy.tracked = candidate;
   if (candidate) {

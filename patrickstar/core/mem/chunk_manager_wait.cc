@@ -42,6 +42,7 @@ Status ChunkManager::wait(Lock& lock) {
 Status ChunkManager::wait_for_lease(Lock& lock) {
   const std::uint32_t me = holder_of_this_thread();
   const bool gathers = gathering_ && gathering_->thread == me;
+  const PayloadId bringing = gathers ? gathering_->bringing : PayloadId();
   if (leases_ == held_[me]) PS_RETURN_IF_ERROR(can_wait_for_lease(me));  // while the text can still say what we hold
   if (gathers) {
     let_go_of_gathered();
@@ -61,6 +62,7 @@ Status ChunkManager::wait_for_lease(Lock& lock) {
   }
   if (gathers) {
     for (const Access& access : gathering_->accesses) pin(access.payload);
+    set_bringing(bringing);
   }
   return status;
 }
@@ -96,7 +98,8 @@ void ChunkManager::check_invariants() const {
   std::array<Bytes, kMaxLevels> leaving{};
   std::int64_t moving = 0;
   Bytes pinned = 0;
-  for (const Payload& payload : payloads_) {
+  for (std::size_t i = 0; i < payloads_.size(); ++i) {
+    const Payload& payload = payloads_[i];
     if (!payload.alive) continue;
     if (payload.moving()) ++moving;
     if (payload.pins > 0) pinned += payload.spec.bytes;
@@ -107,8 +110,7 @@ void ChunkManager::check_invariants() const {
       PS_CHECK(copy.state != CopyState::kReserved || (level == 0 && payload.pins > 0 && gathering_));  // I3
       PS_CHECK(!copy.leaving || (copy.state == CopyState::kValid && payload.from == level));           // I4
       PS_CHECK(!(copy.leaving && level == 0) || payload.pins == 0);                                    // I5
-      const bool held = payload.pins > 0 && (level == 0 || payload.copies[0].state != CopyState::kValid);
-      PS_CHECK(level >= bottom() || copy.tracked == (copy.state == CopyState::kValid && !payload.moving() && !held));  // I6
+      PS_CHECK(copy.tracked == is_candidate(PayloadId(i), level));                                     // I6
       if (copy.leaving) leaving[static_cast<std::size_t>(level)] += payload.spec.bytes;
     }
     PS_CHECK(!payload.moving() || payload.copies[static_cast<std::size_t>(payload.from)].state == CopyState::kValid);  // I7

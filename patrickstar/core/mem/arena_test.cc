@@ -1,0 +1,287 @@
+#include "patrickstar/core/mem/arena.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <map>
+#include <random>
+#include <thread>
+
+#include "patrickstar/core/testing/counting_pages.h"
+#include "patrickstar/core/testing/seed.h"
+
+namespace patrickstar {
+namespace {
+
+constexpr Account kAccountsOfBlocks[] = {Account::kChunks, Account::kStaging, Account::kNonModel};
+
+struct TestArena {
+  explicit TestArena(Bytes budget, Bytes space = 512 * kMiB) : ledger(budget) {
+    auto made = Arena::create(&pages, &ledger, space);
+    EXPECT_TRUE(made.ok());
+    arena = std::move(made).value();
+  }
+  std::byte* allocate(Bytes bytes, Account account = Account::kNonModel) { return arena->try_allocate(bytes, account).address; }
+
+  CountingPages pages;
+  Ledger ledger;
+  std::unique_ptr<Arena> arena;
+};
+
+// Blocks that are there, with a tag in every granule: two that overlap would show.
+class ArenaModel {
+ public:
+  ArenaModel(Bytes budget, std::uint32_t seed) : random_(seed), pool_(budget) {}
+  ~ArenaModel() {
+    while (!blocks_.empty()) free_any();
+  }
+
+  void operate() {
+    switch (random_() % 16) {
+      case 0: pool_.arena->trim(); break;
+      case 1:
+      case 2: reclassify(); break;
+      case 3: pool_.pages.commits().arm(1 + static_cast<std::int64_t>(random_() % 3)); break;
+      case 4:
+      case 5:
+      case 6:
+      case 7:
+      case 8: free_any(); break;
+      default: allocate();
+    }
+    check();
+  }
+
+  std::int64_t refused_commits() { return pool_.pages.commits().injected(); }
+  int refused_by_budget() const { return refused_by_budget_; }
+  std::int64_t decommits() const { return pool_.pages.decommits(); }
+
+ private:
+  struct Block {
+    Bytes bytes;
+    Account account;
+    std::uint64_t tag;
+  };
+
+  Bytes any_size() {
+    switch (random_() % 4) {
+      case 0: return 1 + static_cast<Bytes>(random_() % (5 * kMiB));
+      case 1: return kMiB;  // one size again and again, as chunks have
+      default: return 1 + static_cast<Bytes>(random_() % (200 * kKiB));
+    }
+  }
+
+  void allocate() {
+    const Bytes bytes = any_size();
+    const Account account = kAccountsOfBlocks[random_() % 3];
+    const std::int64_t refused = pool_.pages.commits().injected();
+    const Bytes total = pool_.ledger.total();
+    for (;;) {
+      const Arena::Allocation allocation = pool_.arena->try_allocate(bytes, account);
+      if (allocation.address != nullptr) return remember(allocation.address, bytes, account);
+      if (!allocation.status.ok()) {
+        ASSERT_EQ(pool_.pages.commits().injected(), refused + 1);
+        // Free pages may have been given back for it; nothing else changed.
+        ASSERT_LE(pool_.ledger.total(), std::max(total, pool_.ledger.budget()));
+        return check();
+      }
+      ++refused_by_budget_;
+      ASSERT_GT(allocation.shortfall, 0);
+      ASSERT_EQ(allocation.shortfall, pool_.arena->shortfall(bytes));
+      if (blocks_.empty()) {  // then only a size beyond the budget may be refused
+        ASSERT_GT(round_up(bytes, kPageBytes), pool_.ledger.budget());
+        return;
+      }
+      if (random_() % 2 == 0) return;
+      for (Bytes freed = 0; freed < allocation.shortfall && !blocks_.empty();) freed += free_any();
+    }
+  }
+
+  void remember(std::byte* at, Bytes bytes, Account account) {
+    ASSERT_EQ(reinterpret_cast<std::uintptr_t>(at) % Arena::kGranularity, 0u);
+    ASSERT_TRUE(pool_.arena->owns(at));
+    const Bytes whole = pool_.arena->block_bytes(at);
+    ASSERT_EQ(whole, round_up(bytes, Arena::kGranularity));
+    const Block block{whole, account, ++last_tag_};
+    for (Bytes i = 0; i < whole; i += Arena::kGranularity) std::memcpy(at + i, &block.tag, sizeof block.tag);
+    ASSERT_TRUE(blocks_.emplace(at, block).second);
+  }
+
+  void expect_intact(const std::byte* at, const Block& block) {
+    for (Bytes i = 0; i < block.bytes; i += Arena::kGranularity) {
+      ASSERT_EQ(std::memcmp(at + i, &block.tag, sizeof block.tag), 0) << "granule " << i / Arena::kGranularity;
+    }
+  }
+
+  auto any_block() { return std::next(blocks_.begin(), static_cast<std::ptrdiff_t>(random_() % blocks_.size())); }
+
+  Bytes free_any() {
+    if (blocks_.empty()) return 0;
+    const auto chosen = any_block();
+    const Bytes bytes = chosen->second.bytes;
+    expect_intact(chosen->first, chosen->second);
+    pool_.arena->free(chosen->first);
+    blocks_.erase(chosen);
+    return bytes;
+  }
+
+  void reclassify() {
+    if (blocks_.empty()) return;
+    const auto chosen = any_block();
+    chosen->second.account = kAccountsOfBlocks[random_() % 3];
+    pool_.arena->reclassify(chosen->first, chosen->second.account);
+  }
+
+  void check() {
+    pool_.arena->check_invariants();
+    ASSERT_EQ(pool_.ledger.total(), pool_.pages.committed_bytes());
+    ASSERT_LE(pool_.pages.peak_bytes(), pool_.ledger.budget());
+    std::map<Account, Bytes> sums;
+    for (const auto& [at, block] : blocks_) sums[block.account] += block.bytes;
+    for (const Account account : kAccountsOfBlocks) ASSERT_EQ(pool_.ledger.in(account), sums[account]);
+  }
+
+  std::mt19937 random_;
+  TestArena pool_;
+  std::map<std::byte*, Block> blocks_;
+  std::uint64_t last_tag_ = 0;
+  int refused_by_budget_ = 0;
+};
+
+class ArenaAgainstModel : public testing::TestWithParam<Bytes> {};
+
+TEST_P(ArenaAgainstModel, HoldsAfterEveryOperation) {
+  const std::uint32_t seed = test_seed(11);
+  SCOPED_TRACE("PATRICKSTAR_SEED=" + std::to_string(seed));
+  ArenaModel model(GetParam() * kMiB, seed);
+  for (int i = 0; i < 3000; ++i) {
+    SCOPED_TRACE("operation " + std::to_string(i));
+    model.operate();
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(model.refused_commits(), 10);
+  EXPECT_GT(model.refused_by_budget(), GetParam() < 40 ? 50 : 0);
+  EXPECT_GT(model.decommits(), 100);
+}
+
+INSTANTIATE_TEST_SUITE_P(Budgets, ArenaAgainstModel, testing::Values(2, 4, 7, 12, 40), [](const auto& test) {
+  return std::to_string(test.param) + "MiB";
+});
+
+TEST(Arena, AFreeBlockThatKeepsItsPagesCounts) {
+  TestArena pool(8 * kMiB);
+  std::byte* block = pool.allocate(3 * kMiB, Account::kChunks);
+  EXPECT_EQ(pool.ledger.in(Account::kChunks), 3 * kMiB);
+  EXPECT_EQ(pool.ledger.in(Account::kFree), kMiB);
+  pool.arena->free(block);
+  EXPECT_EQ(pool.ledger.in(Account::kFree), 4 * kMiB);
+  EXPECT_EQ(pool.pages.committed_bytes(), 4 * kMiB);
+  const std::int64_t commits = pool.pages.commits().calls();
+  block = pool.allocate(2 * kMiB);
+  EXPECT_EQ(pool.pages.commits().calls(), commits);  // room that chunks left serves a tensor without a system call
+  pool.arena->free(block);
+  pool.arena->trim();
+  EXPECT_EQ(pool.ledger.total(), 0);
+  EXPECT_EQ(pool.pages.committed_bytes(), 0);
+}
+
+TEST(Arena, FreePagesGoBackWhenABlockNeedsTheBudgetElsewhere) {
+  TestArena pool(8 * kMiB);
+  std::byte* a = pool.allocate(2 * kMiB);
+  std::byte* wall = pool.allocate(2 * kMiB);
+  std::byte* b = pool.allocate(2 * kMiB);
+  std::byte* wall2 = pool.allocate(2 * kMiB);
+  pool.arena->free(a);
+  pool.arena->free(b);  // 4 MiB are free, but not side by side
+  EXPECT_EQ(pool.arena->shortfall(4 * kMiB), 0);
+  std::byte* large = pool.allocate(4 * kMiB);
+  ASSERT_NE(large, nullptr);
+  EXPECT_EQ(pool.pages.decommits(), 2);
+  EXPECT_EQ(pool.pages.peak_bytes(), 8 * kMiB);
+  for (std::byte* block : {wall, wall2, large}) pool.arena->free(block);
+}
+
+TEST(Arena, ARefusedCommitTakesNothing) {
+  TestArena pool(8 * kMiB);
+  pool.pages.commits().arm(1);
+  const auto refused = pool.arena->try_allocate(kMiB, Account::kChunks);
+  EXPECT_EQ(refused.address, nullptr);
+  EXPECT_EQ(refused.status.message(), "[pages] injected refusal of a commit");
+  EXPECT_EQ(pool.ledger.total(), 0);
+  EXPECT_EQ(pool.pages.committed_bytes(), 0);
+  pool.arena->check_invariants();
+  std::byte* block = pool.allocate(kMiB, Account::kChunks);
+  ASSERT_NE(block, nullptr);
+  pool.arena->free(block);
+}
+
+TEST(Arena, ABlockLargerThanTheBudgetIsRefusedWithWhatLacks) {
+  TestArena pool(4 * kMiB);
+  const auto refused = pool.arena->try_allocate(10 * kMiB, Account::kNonModel);
+  EXPECT_EQ(refused.address, nullptr);
+  EXPECT_TRUE(refused.status.ok());
+  EXPECT_EQ(refused.shortfall, 6 * kMiB);
+}
+
+TEST(ArenaDeathTest, FreeingTwiceEndsTheProcess) {
+  TestArena pool(4 * kMiB);
+  std::byte* block = pool.allocate(kMiB);
+  pool.arena->free(block);
+  EXPECT_DEATH(pool.arena->free(block), "broken invariant");
+}
+
+TEST(Arena, ThreadsShareIt) {
+  TestArena pool(16 * kMiB);
+  std::vector<std::thread> threads;
+  for (std::uint32_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&pool, t] {
+      std::mt19937 random(t);
+      for (int i = 0; i < 200; ++i) {
+        std::byte* block = pool.allocate(1 + static_cast<Bytes>(random() % (3 * kMiB)));
+        if (block == nullptr) continue;
+        *block = static_cast<std::byte>(t);
+        std::this_thread::yield();
+        EXPECT_EQ(*block, static_cast<std::byte>(t));
+        pool.arena->free(block);
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  pool.arena->check_invariants();
+  pool.arena->trim();
+  EXPECT_EQ(pool.ledger.total(), 0);
+}
+
+bool resident(const std::byte* page) {
+  unsigned char vector[1] = {0};
+  EXPECT_EQ(mincore(const_cast<std::byte*>(page), 1, vector), 0);
+  return (vector[0] & 1) != 0;
+}
+
+TEST(MmapPages, DecommittedPagesAreNotResidentAndComeBackAsZeros) {
+  MmapPages pages;
+  auto base = pages.reserve(2 * kPageBytes);
+  ASSERT_TRUE(base.ok());
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(base.value()) % kPageBytes, 0u);
+  ASSERT_TRUE(pages.commit(base.value(), kPageBytes).ok());
+  std::memset(base.value(), 1, static_cast<std::size_t>(kPageBytes));
+  EXPECT_TRUE(resident(base.value()));
+  EXPECT_FALSE(resident(base.value() + kPageBytes));
+  pages.decommit(base.value(), kPageBytes);
+  EXPECT_FALSE(resident(base.value()));
+  ASSERT_TRUE(pages.commit(base.value(), kPageBytes).ok());
+  EXPECT_EQ(base.value()[123], std::byte{0});
+  pages.unreserve(base.value(), 2 * kPageBytes);
+}
+
+TEST(MmapPages, AnImpossibleReservationIsAnErrorWithAWayOut) {
+  MmapPages pages;
+  const auto refused = pages.reserve(Bytes{1} << 60);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.status().message().find("ulimit -v"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace patrickstar
