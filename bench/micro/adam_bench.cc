@@ -23,7 +23,8 @@ constexpr int kMovedBytes = 28;
 
 // Tiles of (master, momentum, variance) side by side, gradients in an array of their own.
 struct State {
-  State(Elems n, DType dtype, Pages pages) : elems(n), grad_dtype(dtype), grads(n * dtype_bytes(dtype), pages), tiles(n * 12, pages) {
+  State(Elems n, DType dtype, Pages pages)
+      : elems(n), grad_dtype(dtype), grads(n * dtype_bytes(dtype), pages), tiles(n * 12, pages) {
     for (Elems i = 0; i < n; ++i) {
       const float g = 1e-3f * static_cast<float>(i % 1009 - 504);
       if (dtype == DType::kFloat32) reinterpret_cast<float*>(grads.at(0))[i] = g;
@@ -93,9 +94,8 @@ void norm(benchmark::State& state, DType dtype, Elems elems) {
   const Threads threads(state.range(0));
   std::vector<double> norm_s;
   for (auto _ : state) {
-    norm_s.push_back(seconds_of([&] {
-      benchmark::DoNotOptimize(sum_of_squares(s.grads.at(0), dtype, elems, threads.parallel_for));
-    }));
+    norm_s.push_back(
+        seconds_of([&] { benchmark::DoNotOptimize(sum_of_squares(s.grads.at(0), dtype, elems, threads.parallel_for)); }));
     state.SetIterationTime(norm_s.back());
   }
   state.counters["GB/s"] = static_cast<double>(elems * dtype_bytes(dtype)) / median(norm_s) * 1e-9;

@@ -36,40 +36,49 @@ class Buffer {
   void* data_;
 };
 
-// A ParallelFor over one helper thread and the caller. The helper spins between jobs, as OpenMP's threads do.
+// A ParallelFor over one helper thread and the caller. Both spin a little before they sleep, as OpenMP's threads do: on a
+// machine with other work, one that only spins would burn the time slice that the other needs.
 class TwoThreads {
  public:
   TwoThreads() : helper_([this] { serve(); }) {}
   ~TwoThreads() {
-    quit_ = true;
+    set(kQuit);
     helper_.join();
   }
   ParallelFor parallel_for() {
     return [this](std::int64_t count, std::int64_t grain, const std::function<void(std::int64_t, std::int64_t)>& body) {
       if (count <= grain) return body(0, count);
-      const std::int64_t middle = count / 2;
-      begin_ = middle;
+      begin_ = count / 2;
       end_ = count;
       body_ = &body;
-      busy_.store(true, std::memory_order_release);
-      body(0, middle);
-      while (busy_.load(std::memory_order_acquire)) __builtin_ia32_pause();
+      set(kWork);
+      body(0, count / 2);
+      wait_while(kWork);
     };
   }
 
  private:
+  enum State : int { kIdle, kWork, kQuit };
+
+  void set(State state) {
+    state_.store(state, std::memory_order_release);
+    state_.notify_all();
+  }
+  void wait_while(State state) {
+    for (int spin = 0; spin < 20'000 && state_.load(std::memory_order_acquire) == state; ++spin) {
+    }
+    state_.wait(state, std::memory_order_acquire);
+  }
   void serve() {
-    while (!quit_) {
-      if (busy_.load(std::memory_order_acquire)) {
-        (*body_)(begin_, end_);
-        busy_.store(false, std::memory_order_release);
-      }
-      __builtin_ia32_pause();
+    for (;;) {
+      wait_while(kIdle);
+      if (state_.load(std::memory_order_acquire) == kQuit) return;
+      (*body_)(begin_, end_);
+      set(kIdle);
     }
   }
 
-  std::atomic<bool> busy_{false};
-  std::atomic<bool> quit_{false};
+  std::atomic<int> state_{kIdle};
   std::int64_t begin_ = 0;
   std::int64_t end_ = 0;
   const std::function<void(std::int64_t, std::int64_t)>* body_ = nullptr;
@@ -80,7 +89,8 @@ class TwoThreads {
 #if defined(__x86_64__)
 __attribute__((target_clones("avx512f", "avx2", "default")))
 #endif
-inline void scale_in_place(float* x, std::int64_t begin, std::int64_t end, float a) {
+inline void
+scale_in_place(float* x, std::int64_t begin, std::int64_t end, float a) {
   for (std::int64_t i = begin; i < end; ++i) x[i] *= a;
 }
 

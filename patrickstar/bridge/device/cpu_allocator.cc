@@ -61,6 +61,8 @@ void use_pool(MemoryPool* pool) {
   active_pool.store(pool, std::memory_order_release);
 }
 
+bool is_ours(const c10::DataPtr& pointer) { return pointer.get_deleter() == &free_block; }
+
 bool allocator_installed() { return installed.load(); }
 
 std::int64_t refused_allocations() { return refused.load(); }

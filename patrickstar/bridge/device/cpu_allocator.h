@@ -8,6 +8,10 @@
 
 #include "patrickstar/core/base/units.h"
 
+namespace c10 {
+class DataPtr;
+}
+
 namespace patrickstar::bridge {
 
 class MemoryPool;
@@ -16,6 +20,8 @@ class MemoryPool;
 void use_pool(MemoryPool* pool);
 // Whether our allocator was ever put in place in this process.
 bool allocator_installed();
+// Whether a block came from a pool of ours.
+bool is_ours(const c10::DataPtr& pointer);
 // How often an allocation was refused; for errors that LibTorch code swallows.
 std::int64_t refused_allocations();
 

@@ -19,6 +19,7 @@ constexpr Bytes kSmallBlock = 64 * kKiB;
 struct alignas(64) SmallHeader {
   MemoryPool* pool;
   Bytes bytes;  // with the header
+  Account account;
 };
 
 // Address ranges of the arenas there are, so that a block's pool is found without touching another pool's memory. A reader
@@ -61,7 +62,7 @@ MemoryPool::~MemoryPool() { leave_range(this); }
 Result<MemoryPool*> MemoryPool::create(Bytes budget) {
   std::unique_ptr<MemoryPool> pool(new MemoryPool(budget));
   // Several times the budget: a large block always finds a contiguous range (arena.h, [Note: one pool]).
-  auto arena = Arena::create(&pool->pages_, &pool->ledger_, std::max<Bytes>(64 * kGiB, 4 * budget));
+  auto arena = Arena::create(&pool->pages_, &pool->ledger_, std::clamp<Bytes>(4 * budget, 64 * kGiB, 4096 * kGiB));
   if (!arena.ok()) return arena.status();
   pool->arena_ = std::move(arena).value();
   const auto begin = reinterpret_cast<std::uintptr_t>(pool->arena_->base());
@@ -91,7 +92,7 @@ Result<void*> MemoryPool::allocate_small(Bytes bytes) {
     ledger_.release(Account::kNonModel, total);
     return Status(StatusCode::kIoError, fmt::format("[memory] the system refused {}", format_bytes(bytes)));
   }
-  auto* header = new (raw) SmallHeader{this, total};
+  auto* header = new (raw) SmallHeader{this, total, Account::kNonModel};
   return header + 1;
 }
 
@@ -123,10 +124,17 @@ void MemoryPool::free(void* address) {
     arena_->free(address);
   } else {
     SmallHeader* header = static_cast<SmallHeader*>(address) - 1;
-    ledger_.release(Account::kNonModel, header->bytes);
+    ledger_.release(header->account, header->bytes);
     std::free(header);
   }
   drop_reference();
+}
+
+void MemoryPool::reclassify(void* address, Account account) {
+  if (arena_->owns(address)) return arena_->reclassify(address, account);
+  SmallHeader* header = static_cast<SmallHeader*>(address) - 1;
+  ledger_.move(header->account, account, header->bytes);
+  header->account = account;
 }
 
 void MemoryPool::retire() {

@@ -39,6 +39,8 @@ class MemoryPool {
   // `bytes` of non-model memory, aligned to 64 bytes at least. Errors: kOutOfRoom with the ledger's table.
   Result<void*> allocate(Bytes bytes);
   void free(void* address);
+  // Puts a live block on another account. REQUIRES: it is this pool's.
+  void reclassify(void* address, Account account);
   // No new blocks are wanted; the pool goes when the last block does.
   void retire();
 

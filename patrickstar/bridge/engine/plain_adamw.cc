@@ -1,6 +1,9 @@
 #include "patrickstar/bridge/engine/plain_adamw.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include "patrickstar/bridge/device/parallel.h"
 #include "patrickstar/bridge/engine/adamw_groups.h"
@@ -52,14 +55,42 @@ void PlainModelData::visit(const Visitor& visitor) {
   }
 }
 
-Bytes PlainModelData::bytes() const {
+Bytes PlainModelData::bytes_with_gradients() const {
   Bytes sum = 0;
   for (const Entry& entry : entries_) {
     for (const torch::Tensor* tensor : {&entry.tensor, &entry.master, &entry.exp_avg, &entry.exp_avg_sq}) {
       if (tensor->defined()) sum += static_cast<Bytes>(tensor->nbytes());
     }
+    if (entry.tensor.requires_grad()) sum += static_cast<Bytes>(entry.tensor.nbytes());
   }
   return sum;
+}
+
+namespace {
+
+class GradientWatcher final : public torch::autograd::FunctionPostHook {
+ public:
+  GradientWatcher(torch::Tensor tensor, std::function<void(const torch::Tensor&)> watcher)
+      : tensor_(std::move(tensor)), watcher_(std::move(watcher)) {}
+  torch::autograd::variable_list operator()(const torch::autograd::variable_list& outputs, const torch::autograd::variable_list&) override {
+    if (tensor_.grad().defined()) watcher_(tensor_.grad());
+    return outputs;
+  }
+
+ private:
+  const torch::Tensor tensor_;
+  const std::function<void(const torch::Tensor&)> watcher_;
+};
+
+}  // namespace
+
+void PlainModelData::watch_gradients(std::size_t first, std::function<void(const torch::Tensor& gradient)> watcher) {
+  for (std::size_t i = first; i < entries_.size(); ++i) {
+    Entry& entry = entries_[i];
+    if (!entry.tensor.requires_grad()) continue;
+    entry.accumulator = torch::autograd::impl::grad_accumulator(entry.tensor);
+    entry.accumulator->add_post_hook(std::make_unique<GradientWatcher>(entry.tensor, watcher));
+  }
 }
 
 PlainAdamW::PlainAdamW(PlainModelData& data, std::vector<torch::optim::OptimizerParamGroup> groups, torch::optim::AdamWOptions defaults)

@@ -30,13 +30,17 @@ class PlainModelData {
     torch::Tensor exp_avg;
     torch::Tensor exp_avg_sq;
     std::int64_t step = 0;
+    std::shared_ptr<torch::autograd::Node> accumulator;  // while gradients are watched
   };
   std::vector<Entry>& entries() { return entries_; }  // in registration order
   Entry* find(const c10::TensorImpl* tensor);
   // As Engine::visit.
   using Visitor = std::function<void(const std::string& name, const char* kind, const void* data, Bytes bytes)>;
   void visit(const Visitor& visitor);
-  Bytes bytes() const;  // of values, masters and moments; gradients are not in it
+  // All kinds, with gradients where the scheme has them apart from the parameters.
+  Bytes bytes_with_gradients() const;
+  // Calls with the gradient of each trained entry from `first` on whenever autograd has put one.
+  void watch_gradients(std::size_t first, std::function<void(const torch::Tensor& gradient)> watcher);
 
  private:
   const DType dtype_;

@@ -47,11 +47,14 @@ class Runtime final : private RoomMaker {
   const RuntimeOptions& options() const { return options_; }
   ChunkManager& manager() { return *manager_; }
   OperatorGate& gate() { return *gate_; }
-  Ledger& ledger() { return pool_->ledger(); }
+  Ledger& ledger() const { return pool_->ledger(); }
   MemoryPool& pool() { return *pool_; }
   const Clock& clock() const { return clock_; }
   // "io_uring+O_DIRECT" and the like.
   const std::string& io_backend() const { return disk_.backend; }
+  // The smallest budget that would have sufficed for what was done so far: what no eviction could have given back, and what
+  // the arena's partly used pages take on top. Bytes.
+  Bytes smallest_budget() const;
   // Preallocates so much of the scratch file now, so that a full disk is found before the first step. Throws Error.
   void reserve_disk(Bytes bytes);
 

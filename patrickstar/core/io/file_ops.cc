@@ -50,6 +50,7 @@ bool beyond_file_size_limit(Bytes to) {
 
 }  // namespace
 
+Bytes FileOps::submitting(IoKind /*kind*/, Bytes bytes) { return bytes; }
 std::int64_t FileOps::completed(IoKind /*kind*/, std::int64_t result) { return result; }
 
 int PosixFileOps::open_scratch(const std::string& directory) {

@@ -36,8 +36,9 @@ class FileOps {
   virtual std::int64_t pwrite(int fd, const std::byte* data, Bytes bytes, Bytes offset) = 0;
   virtual void close(int fd) = 0;
 
-  // A back end that does not go through pread and pwrite (io_uring) hands each of its completions through here and takes
-  // what comes back for the result: so doubles reach it too. May block.
+  // For a back end that does not go through pread and pwrite (io_uring), so that doubles reach it too: how many of `bytes`
+  // it may hand to the kernel in one read or write, and what it is to take for that one's result. May block.
+  virtual Bytes submitting(IoKind kind, Bytes bytes);
   virtual std::int64_t completed(IoKind kind, std::int64_t result);
 };
 

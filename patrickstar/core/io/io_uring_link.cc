@@ -169,7 +169,7 @@ void IoUringLink::Loop::submit_piece(std::size_t slot) {
   const Bytes at = piece.offset + piece.progress.done();
   const FileRange range{.fd = file_.fd(),
                         .address = transfer.upper.address() + at,
-                        .bytes = piece.progress.left(),
+                        .bytes = file_.ops().submitting(io_kind(transfer.direction), piece.progress.left()),
                         .offset = static_cast<Bytes>(transfer.lower.value) + at};
   ring_.prepare(io_kind(transfer.direction), range, piece.active->region, slot);
 }

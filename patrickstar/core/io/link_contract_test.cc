@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <functional>
 #include <numeric>
+#include <ostream>
 #include <random>
 #include <thread>
 
@@ -28,6 +29,8 @@ struct Param {
   DirectIo direct;
   bool ring;
   Bytes piece = 2 * kMiB;
+
+  friend void PrintTo(const Param& param, std::ostream* out) { *out << param.name; }
 };
 
 template <class T>
@@ -316,12 +319,9 @@ TEST_P(LinkContract, TheSinkMayStartMore) {
   EXPECT_EQ(link->bytes_down(), 51 * 4096);
 }
 
-TEST_P(LinkContract, BrokenPreconditionsEndTheProcess) {
+TEST_P(LinkContract, AnUnalignedBufferEndsTheProcess) {
   Buffer memory(8192);
   EXPECT_DEATH(start(Direction::kDown, memory.place(512), 0, 4096), "broken invariant");
-  EXPECT_DEATH(start(Direction::kDown, memory.place(), 512, 4096), "broken invariant");
-  EXPECT_DEATH(start(Direction::kDown, memory.place(), 0, 512), "broken invariant");
-  EXPECT_DEATH(start(Direction::kDown, memory.place(), kFileBytes, 4096), "broken invariant");
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 
+#include "patrickstar/core/io/scratch_file.h"
 #include "patrickstar/core/io/testing/faulty_file_ops.h"
 #include "patrickstar/core/io/testing/link_fixture.h"
 #include "patrickstar/core/io/urgency_queue.h"
@@ -53,6 +54,24 @@ TEST(TransferAll, GoesOnAfterShortAndInterruptedCalls) {
   EXPECT_GT(ops.injected(FileCall::kRead), 10);
   EXPECT_EQ(transfer_all(ops, fd, IoKind::kRead, read.data(), kMiB, 2 * kMiB), EIO);
   ops.close(fd);
+}
+
+TEST(CheckTransferDeathTest, AddressOffsetAndLengthAreAlignedAndInTheFile) {
+  TempDir dir;
+  const auto file = ScratchFile::create(dir.path(), DirectIo::kAuto);
+  ASSERT_TRUE(file.ok());
+  ASSERT_TRUE(file.value()->grow_to(16384).ok());
+  Buffer memory(8192);
+  const auto check = [&](Place upper, std::uint64_t offset, Bytes bytes) {
+    check_transfer({.upper = upper, .lower = Place{offset}, .bytes = bytes}, *file.value());
+  };
+  check(memory.place(4096), 12288, 4096);
+  EXPECT_DEATH(check(memory.place(512), 0, 4096), "broken invariant");
+  EXPECT_DEATH(check(Place{}, 0, 4096), "broken invariant");
+  EXPECT_DEATH(check(memory.place(), 512, 4096), "broken invariant");
+  EXPECT_DEATH(check(memory.place(), 0, 512), "broken invariant");
+  EXPECT_DEATH(check(memory.place(), 0, 0), "broken invariant");
+  EXPECT_DEATH(check(memory.place(), 12288, 8192), "broken invariant");
 }
 
 TEST(UrgencyQueue, DemandThenPrefetchThenWriteBackEachInOrder) {

@@ -23,7 +23,11 @@ Result<Place> ChunkManager::allocate(Lock& lock, int level, Bytes bytes) {
     auto place = tier->allocate(bytes);
     if (place.ok() || place.status().code() != StatusCode::kOutOfRoom) return place;
     const Bytes lacking = std::max<Bytes>(tier->shortfall(bytes), kPayloadAlignment);
-    PS_RETURN_IF_ERROR(make_room(lock, level, lacking));
+    const Status room = make_room(lock, level, lacking);
+    if (room.ok()) continue;
+    place = tier->allocate(bytes);  // who is not the manager may have freed some: a tensor of the same pool
+    if (!place.ok()) return room;
+    return place;
   }
 }
 

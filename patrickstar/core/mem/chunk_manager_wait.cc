@@ -86,7 +86,7 @@ std::string ChunkManager::holders_text() const {
   }
   if (listed > 8) text += fmt::format(" and {} more", listed - 8);
   std::string result = listed == 0 ? std::string("no chunk is held")
-                                   : fmt::format("held are {} by {} leases: {}", format_bytes(leased), leases_, text);
+                                   : fmt::format("held or wanted are {} ({} leases): {}", format_bytes(leased), leases_, text);
   if (compute_ledger_ != nullptr) result += "; " + compute_ledger_->table();
   return result;
 }

@@ -18,6 +18,7 @@ void Ledger::note_peaks() {
   peaks_.model = std::max(peaks_.model, model);
   peaks_.non_model = std::max(peaks_.non_model, non_model);
   peaks_.total = std::max(peaks_.total, total_);
+  peaks_.used = std::max(peaks_.used, total_ - accounts_[slot(Account::kFree)]);
   unevictable_.store(non_model + accounts_[slot(Account::kStaging)], std::memory_order_relaxed);
   note_needed();
 }

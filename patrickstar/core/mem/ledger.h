@@ -22,6 +22,7 @@ struct LedgerPeaks {
   Bytes model = 0;      // chunks
   Bytes non_model = 0;  // non-model
   Bytes total = 0;      // all accounts together: what must stay within the budget
+  Bytes used = 0;       // all but free pages
   Bytes needed = 0;     // non-model + staging + leased chunks: what no eviction could have given back
 };
 

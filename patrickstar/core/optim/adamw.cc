@@ -30,8 +30,8 @@ bool disjoint(Bytewise a, Bytewise b) { return a.end <= b.begin || b.end <= a.be
 void check_range(const AdamWRange& r) {
   PS_CHECK(r.count > 0);
   PS_CHECK(r.grad != nullptr && r.master != nullptr && r.exp_avg != nullptr && r.exp_avg_sq != nullptr);
-  const Bytewise arrays[] = {bytes_of(r.master, 4 * r.count), bytes_of(r.exp_avg, 4 * r.count), bytes_of(r.exp_avg_sq, 4 * r.count),
-                             bytes_of(r.grad, dtype_bytes(r.grad_dtype) * r.count),
+  const Bytewise arrays[] = {bytes_of(r.master, 4 * r.count), bytes_of(r.exp_avg, 4 * r.count),
+                             bytes_of(r.exp_avg_sq, 4 * r.count), bytes_of(r.grad, dtype_bytes(r.grad_dtype) * r.count),
                              bytes_of(r.param16, r.param16 == nullptr ? 0 : 2 * r.count)};
   const bool in_place = r.param16 == r.grad && r.grad_dtype == DType::kBFloat16;
   for (int i = 0; i < 5; ++i) {

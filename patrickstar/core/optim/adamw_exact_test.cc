@@ -65,8 +65,9 @@ const AdamWFactors kFactors = adamw_factors({.lr = 3e-3, .weight_decay = 0.1}, 7
 
 void expect_equals_scalar(Form form, Elems offset, Elems count, const ParallelFor& parallel_for) {
   const auto seed = static_cast<std::uint64_t>(offset * 131 + count);
-  SCOPED_TRACE("grad " + std::string(dtype_name(form.grad_dtype)) + ", param16 " + std::to_string(static_cast<int>(form.param16)) +
-               ", offset " + std::to_string(offset) + ", count " + std::to_string(count));
+  SCOPED_TRACE("grad " + std::string(dtype_name(form.grad_dtype)) + ", param16 " +
+               std::to_string(static_cast<int>(form.param16)) + ", offset " + std::to_string(offset) + ", count " +
+               std::to_string(count));
   Problem expected(form, offset, count, seed);
   adamw_update_scalar(expected.range(0, count), kFactors);
   Problem got(form, offset, count, seed);

@@ -33,9 +33,7 @@ HWY_INLINE Vec load_grad(const std::uint16_t* grad) {
 }
 HWY_INLINE Vec load_grad(const float* grad) { return hn::LoadU(F32(), grad); }
 
-HWY_INLINE Vec canonical(Vec x) {
-  return hn::IfThenElse(hn::IsNaN(x), hn::BitCast(F32(), hn::Set(U32(), kCanonicalNaN32)), x);
-}
+HWY_INLINE Vec canonical(Vec x) { return hn::IfThenElse(hn::IsNaN(x), hn::BitCast(F32(), hn::Set(U32(), kCanonicalNaN32)), x); }
 
 // Round to nearest even by integers (Highway 1.0.3 truncates). REQUIRES: NaN lanes are canonical, so the sum cannot wrap.
 HWY_INLINE void store_bf16(Vec x, std::uint16_t* to) {

@@ -36,7 +36,8 @@ TEST(AdamW, FactorsAreRoundedOnceFromDouble) {
 
 TEST(AdamW, FirstStepMovesByTheLearningRateAgainstTheGradient) {
   float grad = 0.5f, master = 1, m = 0, v = 0;
-  adamw_update({&grad, DType::kFloat32, &master, &m, &v, nullptr, 1}, adamw_factors({.lr = 0.1, .weight_decay = 0}, 1, 1), serial_for);
+  adamw_update({&grad, DType::kFloat32, &master, &m, &v, nullptr, 1}, adamw_factors({.lr = 0.1, .weight_decay = 0}, 1, 1),
+               serial_for);
   EXPECT_NEAR(master, 0.9f, 1e-6f);
   EXPECT_NEAR(m, 0.05f, 1e-8f);
   EXPECT_NEAR(v, 0.00025f, 1e-9f);
@@ -80,7 +81,8 @@ TEST(AdamW, ABf16GradientCountsAsItsExactValue) {
   }
   std::vector<float> master16(100, 1.0f), m16(100), v16(100), master32(100, 1.0f), m32(100), v32(100);
   const AdamWFactors factors = adamw_factors({}, 1, 1);
-  adamw_update({grad16.data(), DType::kBFloat16, master16.data(), m16.data(), v16.data(), grad16.data(), 100}, factors, serial_for);
+  adamw_update({grad16.data(), DType::kBFloat16, master16.data(), m16.data(), v16.data(), grad16.data(), 100}, factors,
+               serial_for);
   adamw_update({grad32.data(), DType::kFloat32, master32.data(), m32.data(), v32.data(), nullptr, 100}, factors, serial_for);
   EXPECT_EQ(master16, master32);
   EXPECT_EQ(v16, v32);

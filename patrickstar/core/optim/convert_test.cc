@@ -38,7 +38,8 @@ TEST(Convert, RoundsToNearestEven) {
   std::vector<float> x = awkward_floats(100'000, 11, 10.0f);
   for (std::uint32_t upper = 0; upper < 65536; ++upper) {
     // At, just under and just over each tie, and next to each bf16.
-    for (const std::uint32_t lower : {0x8000u, 0x7fffu, 0x8001u, 0x0001u, 0xffffu}) x.push_back(std::bit_cast<float>(upper << 16 | lower));
+    for (const std::uint32_t lower : {0x8000u, 0x7fffu, 0x8001u, 0x0001u, 0xffffu})
+      x.push_back(std::bit_cast<float>(upper << 16 | lower));
   }
   std::vector<std::uint16_t> got(x.size());
   round_to_bf16(x.data(), got.data(), static_cast<Elems>(x.size()));

@@ -83,7 +83,8 @@ TEST(SumOfSquares, NearLongDouble) {
 TEST(SumOfSquares, SquaresNeitherOverflowNorVanish) {
   const std::vector<float> huge(5000, 3e38f), tiny(5000, std::numeric_limits<float>::denorm_min());
   for_each_target([&](std::int64_t) {
-    EXPECT_NEAR(sum_of_squares(huge.data(), DType::kFloat32, 5000, serial_for) / (5000 * double{3e38f} * double{3e38f}), 1, 1e-12);
+    EXPECT_NEAR(sum_of_squares(huge.data(), DType::kFloat32, 5000, serial_for) / (5000 * double{3e38f} * double{3e38f}), 1,
+                1e-12);
     EXPECT_EQ(sum_of_squares(tiny.data(), DType::kFloat32, 5000, serial_for), 5000 * 0x1p-298);
   });
 }
@@ -102,10 +103,11 @@ TEST(SumOfSquares, NonFiniteElementsShow) {
 }
 
 TEST(GlobalNorm, AddsInTheOrderGiven) {
-  const double sums[] = {1.0, 0x1p-53, 0x1p-53};
-  EXPECT_EQ(global_norm(sums), 1.0);
-  const double reversed[] = {0x1p-53, 0x1p-53, 1.0};
-  EXPECT_EQ(global_norm(reversed), std::sqrt(1 + 0x1p-52));
+  // Each small sum is lost against 1, but not their total. (Their total is 4 ulp, for the square root halves it.)
+  const double large_first[] = {1.0, 0x1p-53, 0x1p-53, 0x1p-53, 0x1p-53, 0x1p-53, 0x1p-53, 0x1p-53, 0x1p-53};
+  EXPECT_EQ(global_norm(large_first), 1.0);
+  const double large_last[] = {0x1p-53, 0x1p-53, 0x1p-53, 0x1p-53, 0x1p-53, 0x1p-53, 0x1p-53, 0x1p-53, 1.0};
+  EXPECT_EQ(global_norm(large_last), 1 + 0x1p-51);
   const double three_four[] = {9.0, 16.0};
   EXPECT_EQ(global_norm(three_four), 5.0);
   EXPECT_EQ(global_norm({}), 0.0);

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <hwy/targets.h>
 #include <limits>
 #include <random>
 #include <string>
@@ -47,9 +47,10 @@ inline ParallelFor random_threads(std::uint64_t seed) {
 
 // Every tenth number is awkward (zeros, denormals, huge, infinite, NaNs of all kinds), the others are near `scale`.
 inline std::vector<float> awkward_floats(Elems count, std::uint64_t seed, float scale) {
-  static const std::uint32_t kAwkward[] = {0x00000000u, 0x80000000u, 0x00000001u, 0x807fffffu, 0x00800000u, 0x7f7fffffu, 0xff7fffffu,
-                                           0x7f800000u, 0xff800000u, 0x7fc00000u, 0xffc00000u, 0x7f800001u, 0xffaaaaaau, 0x7fffffffu,
-                                           0x3f808000u, 0x3f818000u, 0x5f000000u, 0x20000000u, 0x7f7f8000u, 0x00008000u};
+  static const std::uint32_t kAwkward[] = {0x00000000u, 0x80000000u, 0x00000001u, 0x807fffffu, 0x00800000u,
+                                           0x7f7fffffu, 0xff7fffffu, 0x7f800000u, 0xff800000u, 0x7fc00000u,
+                                           0xffc00000u, 0x7f800001u, 0xffaaaaaau, 0x7fffffffu, 0x3f808000u,
+                                           0x3f818000u, 0x5f000000u, 0x20000000u, 0x7f7f8000u, 0x00008000u};
   std::mt19937_64 random(seed);
   std::normal_distribution<float> normal(0, scale);
   std::vector<float> values(static_cast<std::size_t>(count));

@@ -5,6 +5,13 @@
 #include "patrickstar/core/base/check.h"
 
 namespace patrickstar {
+namespace {
+
+constexpr Bytes kBlock = 4096;  // what O_DIRECT moves at least
+
+FileCall call_of(IoKind kind) { return kind == IoKind::kRead ? FileCall::kRead : FileCall::kWrite; }
+
+}  // namespace
 
 bool FaultyFileOps::Rule::hits() { return every > 0 && ++seen % every == 0; }
 
@@ -57,7 +64,8 @@ std::int64_t FaultyFileOps::open_files() const {
   return open_files_;
 }
 
-FaultyFileOps::Fate FaultyFileOps::pass(FileCall call) {
+// Counts a call, holds it at the gate, and returns the errno with which it is to fail, or 0.
+int FaultyFileOps::pass(FileCall call) {
   std::unique_lock lock(mutex_);
   State& s = state(call);
   ++s.calls;
@@ -67,18 +75,21 @@ FaultyFileOps::Fate FaultyFileOps::pass(FileCall call) {
     changed_.wait(lock, [&] { return !s.holding; });
     --s.held;
   }
-  Fate fate;
-  if (s.fail.hits()) {
-    fate.error = s.error;
-  } else if (s.shorten.hits()) {
-    fate.at_most = s.at_most;
-  }
-  if (fate.error != 0 || fate.at_most.has_value()) ++s.injected;
-  return fate;
+  if (!s.fail.hits()) return 0;
+  ++s.injected;
+  return s.error;
+}
+
+Bytes FaultyFileOps::shortened(FileCall call, Bytes bytes) {
+  const std::lock_guard lock(mutex_);
+  State& s = state(call);
+  if (!s.shorten.hits() || s.at_most >= bytes) return bytes;
+  ++s.injected;
+  return s.at_most;
 }
 
 int FaultyFileOps::open_scratch(const std::string& directory) {
-  if (const Fate fate = pass(FileCall::kOpen); fate.error != 0) return -fate.error;
+  if (const int error = pass(FileCall::kOpen); error != 0) return -error;
   const int fd = real_.open_scratch(directory);
   const std::lock_guard lock(mutex_);
   if (fd >= 0) ++open_files_;
@@ -86,13 +97,13 @@ int FaultyFileOps::open_scratch(const std::string& directory) {
 }
 
 int FaultyFileOps::set_caching(int fd, Caching caching) {
-  const Fate fate = pass(FileCall::kSetCaching);
-  return fate.error != 0 ? -fate.error : real_.set_caching(fd, caching);
+  const int error = pass(FileCall::kSetCaching);
+  return error != 0 ? -error : real_.set_caching(fd, caching);
 }
 
 int FaultyFileOps::preallocate(int fd, Bytes from, Bytes to) {
-  const Fate fate = pass(FileCall::kPreallocate);
-  return fate.error != 0 ? -fate.error : real_.preallocate(fd, from, to);
+  const int error = pass(FileCall::kPreallocate);
+  return error != 0 ? -error : real_.preallocate(fd, from, to);
 }
 
 Bytes FaultyFileOps::free_bytes(const std::string& directory) {
@@ -104,19 +115,17 @@ Bytes FaultyFileOps::free_bytes(const std::string& directory) {
 }
 
 std::int64_t FaultyFileOps::pread(int fd, std::byte* data, Bytes bytes, Bytes offset) {
-  const Fate fate = pass(FileCall::kRead);
-  if (fate.error != 0) return -fate.error;
-  const Bytes most = std::min(bytes, fate.at_most.value_or(bytes));
-  // O_DIRECT takes whole blocks only: read what rounds up and report less.
-  const std::int64_t result = real_.pread(fd, data, std::min(bytes, round_up(most, 4096)), offset);
+  if (const int error = pass(FileCall::kRead); error != 0) return -error;
+  const Bytes most = shortened(FileCall::kRead, bytes);
+  // O_DIRECT takes whole blocks only: move what rounds up and report less.
+  const std::int64_t result = real_.pread(fd, data, std::min(bytes, round_up(most, kBlock)), offset);
   return std::min<std::int64_t>(result, most);
 }
 
 std::int64_t FaultyFileOps::pwrite(int fd, const std::byte* data, Bytes bytes, Bytes offset) {
-  const Fate fate = pass(FileCall::kWrite);
-  if (fate.error != 0) return -fate.error;
-  const Bytes most = std::min(bytes, fate.at_most.value_or(bytes));
-  const std::int64_t result = real_.pwrite(fd, data, std::min(bytes, round_up(most, 4096)), offset);
+  if (const int error = pass(FileCall::kWrite); error != 0) return -error;
+  const Bytes most = shortened(FileCall::kWrite, bytes);
+  const std::int64_t result = real_.pwrite(fd, data, std::min(bytes, round_up(most, kBlock)), offset);
   return std::min<std::int64_t>(result, most);
 }
 
@@ -126,10 +135,13 @@ void FaultyFileOps::close(int fd) {
   --open_files_;
 }
 
+Bytes FaultyFileOps::submitting(IoKind kind, Bytes bytes) {
+  return std::min(bytes, round_up(shortened(call_of(kind), bytes), kBlock));
+}
+
 std::int64_t FaultyFileOps::completed(IoKind kind, std::int64_t result) {
-  const Fate fate = pass(kind == IoKind::kRead ? FileCall::kRead : FileCall::kWrite);
-  if (fate.error != 0) return -fate.error;
-  return std::min<std::int64_t>(result, fate.at_most.value_or(result));
+  const int error = pass(call_of(kind));
+  return error != 0 ? -error : result;
 }
 
 }  // namespace patrickstar

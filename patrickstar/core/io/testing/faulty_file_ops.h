@@ -1,7 +1,7 @@
 // FaultyFileOps: real files on which chosen calls fail, come back short or stand still until they are released.
 //
-// Thread safety: any thread, also while calls stand at a gate. Completions of io_uring (FileOps::completed) count as calls of
-// kRead and kWrite and are treated alike, but for this: the bytes have moved by then, only the report of it is changed.
+// Thread safety: any thread, also while calls stand at a gate. Reads and writes of io_uring (FileOps::submitting, completed)
+// are cut short when submitted, and counted, failed and held when completed: the bytes of a failed one have moved.
 #pragma once
 
 #include <array>
@@ -46,6 +46,7 @@ class FaultyFileOps final : public FileOps {
   std::int64_t pread(int fd, std::byte* data, Bytes bytes, Bytes offset) override;
   std::int64_t pwrite(int fd, const std::byte* data, Bytes bytes, Bytes offset) override;
   void close(int fd) override;
+  Bytes submitting(IoKind kind, Bytes bytes) override;
   std::int64_t completed(IoKind kind, std::int64_t result) override;
 
  private:
@@ -64,12 +65,8 @@ class FaultyFileOps final : public FileOps {
     std::int64_t calls = 0;
     std::int64_t injected = 0;
   };
-  // What is to become of one call: an error, or a limit on its bytes, or nothing.
-  struct Fate {
-    int error = 0;
-    std::optional<Bytes> at_most;
-  };
-  Fate pass(FileCall call);
+  int pass(FileCall call);
+  Bytes shortened(FileCall call, Bytes bytes);
   State& state(FileCall call) { return states_[static_cast<std::size_t>(call)]; }
   const State& state(FileCall call) const { return states_[static_cast<std::size_t>(call)]; }
 

@@ -66,12 +66,14 @@ TEST_F(FaultyFileOpsTest, OtherCallsFailToo) {
   EXPECT_EQ(ops_.free_bytes(dir_.path()), 12345);
 }
 
-TEST_F(FaultyFileOpsTest, CompletionsCountAsCalls) {
+TEST_F(FaultyFileOpsTest, ReadsAndWritesOfARing) {
   ops_.fail_every(FileCall::kRead, 2, EIO);
-  ops_.shorten_every(FileCall::kWrite, 1, 4096);
+  ops_.shorten_every(FileCall::kWrite, 2, 5000);
+  EXPECT_EQ(ops_.submitting(IoKind::kWrite, 65536), 65536);
+  EXPECT_EQ(ops_.submitting(IoKind::kWrite, 65536), 8192);  // whole blocks
+  EXPECT_EQ(ops_.submitting(IoKind::kRead, 65536), 65536);
   EXPECT_EQ(ops_.completed(IoKind::kRead, 8192), 8192);
   EXPECT_EQ(ops_.completed(IoKind::kRead, 8192), -EIO);
-  EXPECT_EQ(ops_.completed(IoKind::kWrite, 8192), 4096);
   EXPECT_EQ(ops_.completed(IoKind::kWrite, -EINVAL), -EINVAL);  // a real error stays
 }
 

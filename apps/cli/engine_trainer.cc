@@ -1,0 +1,104 @@
+// Training within the budget: through Runtime and Engine.
+#include <torch/nn/module.h>
+
+#include <optional>
+
+#include "apps/cli/trainer.h"
+#include "patrickstar/bridge/engine/chunked_adamw.h"
+#include "patrickstar/bridge/engine/error.h"
+#include "patrickstar/core/base/text.h"
+#include "patrickstar/core/obs/sinks.h"
+
+namespace patrickstar::cli {
+namespace {
+
+using bridge::GradientPlacement;
+using bridge::Runtime;
+using bridge::value_or_throw;
+
+GradientPlacement placement(const TrainOptions& options, const TrainPlan& plan) {
+  const bool own = options.accumulate > 1 || plan.dtype == DType::kFloat32;
+  return own ? GradientPlacement::kOwnChunks : GradientPlacement::kInParameter;
+}
+
+class EngineTrainer final : public Trainer {
+ public:
+  EngineTrainer(const TrainOptions& options, const TrainPlan& plan) {
+    if (!options.events.empty()) events_ = value_or_throw(JsonLinesSink::open(options.events));
+    bridge::RuntimeOptions runtime{.memory_budget = plan.budget,
+                                   .spill_dir = options.spill_dir,
+                                   .io = plan.io,
+                                   .direct = plan.direct,
+                                   .events = events_.get()};
+    if (options.chunk_elems > 0) runtime.layout.chunk_elems = options.chunk_elems;
+    if (options.tile_elems > 0) runtime.layout.tile_elems = options.tile_elems;
+    runtime_ = Runtime::create(runtime);
+    // What the shape alone proves: the first words about an impossible job come before minutes of work.
+    const Bytes table = plan.model.vocab_size * plan.model.hidden_size * dtype_bytes(plan.dtype);
+    const Bytes budget = runtime_->options().memory_budget;
+    if (2 * table > budget) {
+      throw bridge::Error(Status(StatusCode::kInvalidArgument,
+                                 "a memory budget of " + format_bytes(budget) + " is impossible: the token embedding's value and gradient alone take " +
+                                     format_bytes(2 * table) + " (a lower bound); give a larger --memory-budget"));
+    }
+    runtime_->reserve_disk(plan.model.parameter_count() *
+                           bridge::ModelData::bytes_per_element(plan.dtype, placement(options, plan), Training::kFrozen));
+    engine_.emplace(runtime_, bridge::EngineOptions{.dtype = plan.dtype, .gradients = placement(options, plan)});
+  }
+
+  void take_over(torch::nn::Module& part, const std::string& name) override { engine_->attach(part, name); }
+
+  torch::optim::Optimizer& make_optimizer(std::vector<torch::optim::OptimizerParamGroup> groups) override {
+    optimizer_.emplace(*engine_, std::move(groups));
+    return *optimizer_;
+  }
+
+  double clip_grad_norm(double max_norm) override { return optimizer_->clip_grad_norm_(max_norm); }
+  Bytes memory_used() const override { return runtime_->ledger().total(); }
+
+  DiskTotals disk_totals() const override {
+    const ManagerStats stats = runtime_->manager().stats();
+    return {stats.read(), stats.written()};
+  }
+
+  void visit_weights(const Visitor& visitor) override {
+    engine_->visit([&](const std::string&, const char*, const void* data, Bytes bytes) { visitor(data, bytes); });
+  }
+
+  void report(TrainSummary* summary) const override {
+    const LedgerPeaks peaks = runtime_->ledger().peaks();
+    const ManagerStats stats = runtime_->manager().stats();
+    summary->runner = "engine";
+    summary->model_data_bytes = engine_->model_data_bytes();
+    summary->budget_bytes = runtime_->options().memory_budget;
+    summary->peak_model_bytes = peaks.model;
+    summary->peak_non_model_bytes = peaks.non_model;
+    summary->peak_total_bytes = peaks.total;
+    summary->smallest_budget_bytes = runtime_->smallest_budget();
+    for (std::size_t kind = 0; kind < kPayloadKinds; ++kind) {
+      summary->kinds.push_back({payload_kind_name(static_cast<PayloadKind>(kind)), stats.kinds[kind].read, stats.kinds[kind].written});
+    }
+    summary->evictions = stats.evictions;
+    summary->accesses = stats.accesses;
+    summary->misses = stats.misses;
+    summary->io_backend = runtime_->io_backend();
+  }
+
+  std::string advice() const override {
+    return " (the least budget seen to be needed so far: " + format_bytes(runtime_->smallest_budget()) + ")";
+  }
+
+ private:
+  std::unique_ptr<JsonLinesSink> events_;
+  std::shared_ptr<Runtime> runtime_;
+  std::optional<bridge::Engine> engine_;
+  std::optional<bridge::ChunkedAdamW> optimizer_;
+};
+
+}  // namespace
+
+std::unique_ptr<Trainer> make_engine_trainer(const TrainOptions& options, const TrainPlan& plan) {
+  return std::make_unique<EngineTrainer>(options, plan);
+}
+
+}  // namespace patrickstar::cli

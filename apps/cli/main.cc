@@ -1,0 +1,23 @@
+// patrickstar: the command line. One file a subcommand.
+#include <CLI/CLI.hpp>
+
+#include "apps/cli/train.h"
+#include "apps/cli/train_options.h"
+
+int main(int argc, char** argv) {
+  CLI::App app{"Trains models that do not fit: model data lives in chunks on memory and disk, within a budget that holds."};
+  app.set_version_flag("--version", "patrickstar " PATRICKSTAR_VERSION);
+  app.require_subcommand(1);
+  patrickstar::cli::TrainOptions train;
+  auto* train_command = app.add_subcommand("train", "train a GPT-2 or Llama shape on a file");
+  patrickstar::cli::add_train_options(*train_command, &train);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // One line and exit code 2 for bad usage; --help and --version are no errors.
+    if (error.get_exit_code() == 0) return app.exit(error);
+    std::fprintf(stderr, "patrickstar: error: %s (see --help)\n", error.what());
+    return 2;
+  }
+  return patrickstar::cli::run_train(train);
+}

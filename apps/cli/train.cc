@@ -1,0 +1,214 @@
+#include "apps/cli/train.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/headeronly/version.h>
+#include <torch/optim/adamw.h>
+#include <torch/utils.h>
+#include <xxhash.h>
+
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+
+#include "apps/cli/progress.h"
+#include "apps/cli/summary.h"
+#include "apps/cli/token_data.h"
+#include "apps/cli/trainer.h"
+#include "patrickstar/bridge/engine/error.h"
+#include "patrickstar/core/optim/adamw.h"
+#include "patrickstar/models/transformer.h"
+
+namespace patrickstar::cli {
+namespace {
+
+std::atomic<bool> stop_asked{false};  // by a signal, whose handler can reach nothing else
+
+void ask_to_stop(int) { stop_asked.store(true); }
+
+int fail(int code, const std::string& text) {
+  const std::string line = text.substr(0, text.find('\n'));  // LibTorch adds its own stack
+  std::fprintf(stderr, "patrickstar: error: %s\n", line.c_str());
+  return code;
+}
+
+at::Tensor to_tensor(const std::vector<std::int64_t>& values, std::int64_t rows) {
+  return at::tensor(values, at::kLong).view({rows, -1});
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+class TrainingLoop {
+ public:
+  TrainingLoop(const TrainOptions& options, const TrainPlan& plan, const TokenData& data)
+      : options_(options),
+        plan_(plan),
+        trainer_(plan.baseline == Baseline::kPlain ? make_plain_trainer(options, plan) : make_engine_trainer(options, plan)),
+        training_(data, BatchSampler::Part::kTraining, options.batch_size, options.sequence_length, options.seed),
+        data_(data) {}
+
+  Trainer& trainer() { return *trainer_; }
+
+  void build() {
+    torch::manual_seed(options_.seed);
+    std::int64_t part = 0;
+    const auto on_built = [&](torch::nn::Module& module) {
+      const std::int64_t layers = plan_.model.layers;
+      const std::string name = part == 0 ? "embedding" : part <= layers ? "blocks." + std::to_string(part - 1) : "final";
+      if (options_.freeze_layers > 0 && part <= options_.freeze_layers) {
+        for (auto& parameter : module.parameters()) parameter.requires_grad_(false);
+      }
+      trainer_->take_over(module, name);
+      ++part;
+    };
+    model_ = std::make_shared<models::Transformer>(plan_.model, models::TransformerOptions{.on_built = on_built});
+    std::vector<torch::Tensor> matrices;
+    std::vector<torch::Tensor> vectors;
+    for (const auto& parameter : model_->parameters()) {
+      if (parameter.requires_grad()) (parameter.dim() > 1 ? matrices : vectors).push_back(parameter);
+    }
+    std::vector<torch::optim::OptimizerParamGroup> groups;
+    const auto add_group = [&](std::vector<torch::Tensor> tensors, double weight_decay) {
+      if (tensors.empty()) return;
+      auto options = std::make_unique<torch::optim::AdamWOptions>(options_.lr);
+      options->betas({0.9, 0.95}).weight_decay(weight_decay);
+      groups.emplace_back(std::move(tensors), std::move(options));
+    };
+    add_group(std::move(matrices), options_.weight_decay);
+    add_group(std::move(vectors), 0.0);
+    optimizer_ = &trainer_->make_optimizer(std::move(groups));
+  }
+
+  StepRecord step(std::int64_t number) {
+    const auto start = std::chrono::steady_clock::now();
+    const DiskTotals before = trainer_->disk_totals();
+    for (auto& group : optimizer_->param_groups()) group.options().set_lr(options_.lr * lr_factor(options_, plan_.schedule, number));
+    double sum = 0;
+    for (std::int64_t micro = 0; micro < options_.accumulate; ++micro) {
+      if (number == 0 || !options_.repeat_batch) batch_ = training_.next();
+      at::Tensor loss = model_->loss(to_tensor(batch_.tokens, options_.batch_size), to_tensor(batch_.targets, options_.batch_size));
+      const float value = loss.item<float>();
+      if (!std::isfinite(value)) {
+        throw bridge::Error(Status(StatusCode::kInvalidArgument, "the loss of step " + std::to_string(number + 1) + " is " +
+                                                                     (std::isnan(value) ? "NaN" : "infinite") +
+                                                                     "; lower --lr, or clip with --grad-clip 1"));
+      }
+      sum += value;
+      if (options_.accumulate > 1) loss = loss / static_cast<double>(options_.accumulate);
+      loss.backward();
+    }
+    if (options_.grad_clip > 0) trainer_->clip_grad_norm(options_.grad_clip);
+    optimizer_->step();
+    optimizer_->zero_grad();
+    const DiskTotals after = trainer_->disk_totals();
+    return {.loss = static_cast<float>(sum / static_cast<double>(options_.accumulate)),
+            .seconds = seconds_since(start),
+            .disk_read = after.read - before.read,
+            .disk_written = after.written - before.written};
+  }
+
+  float validate() {
+    const at::NoGradGuard no_grad;
+    BatchSampler sampler(data_, BatchSampler::Part::kValidation, options_.batch_size, options_.sequence_length, options_.seed);
+    double sum = 0;
+    for (std::int64_t i = 0; i < options_.validate_batches; ++i) {
+      const Batch batch = sampler.next();
+      sum += model_->loss(to_tensor(batch.tokens, options_.batch_size), to_tensor(batch.targets, options_.batch_size)).item<float>();
+    }
+    return static_cast<float>(sum / static_cast<double>(options_.validate_batches));
+  }
+
+  std::string weights_hash() {
+    XXH3_state_t* state = XXH3_createState();
+    XXH3_64bits_reset(state);
+    trainer_->visit_weights([&](const void* data, Bytes bytes) { XXH3_64bits_update(state, data, static_cast<std::size_t>(bytes)); });
+    char text[17];
+    std::snprintf(text, sizeof(text), "%016llx", static_cast<unsigned long long>(XXH3_64bits_digest(state)));
+    XXH3_freeState(state);
+    return text;
+  }
+
+ private:
+  const TrainOptions& options_;
+  const TrainPlan& plan_;
+  std::unique_ptr<Trainer> trainer_;
+  std::shared_ptr<models::Transformer> model_;
+  torch::optim::Optimizer* optimizer_ = nullptr;
+  BatchSampler training_;
+  const TokenData& data_;
+  Batch batch_;
+};
+
+TrainSummary train(const TrainOptions& options, const TrainPlan& plan, TrainingLoop& loop) {
+  TrainSummary summary;
+  summary.parameters = plan.model.parameter_count();
+  summary.tokens_per_step = options.batch_size * options.accumulate * options.sequence_length;
+  Progress progress;
+  loop.build();
+  const auto validate = [&](std::int64_t step) {
+    summary.validation.emplace_back(step, loop.validate());
+    progress.say("validation loss after " + std::to_string(step) + " steps: " + std::to_string(summary.validation.back().second));
+  };
+  double spent = 0;
+  for (std::int64_t step = 0; step < options.steps && !stop_asked.load(); ++step) {
+    summary.steps.push_back(loop.step(step));
+    spent += summary.steps.back().seconds;
+    const auto done = static_cast<double>(step + 1);
+    progress.show({.step = step + 1,
+                   .steps = options.steps,
+                   .loss = summary.steps.back().loss,
+                   .tokens_per_second = static_cast<double>(summary.tokens_per_step) / summary.steps.back().seconds,
+                   .seconds_left = spent / done * (static_cast<double>(options.steps) - done),
+                   .used = loop.trainer().memory_used(),
+                   .budget = plan.budget});
+    if (options.validate_every > 0 && (step + 1) % options.validate_every == 0) validate(step + 1);
+  }
+  progress.finish();
+  summary.interrupted = stop_asked.load();
+  summary.weights_hash = loop.weights_hash();
+  loop.trainer().report(&summary);
+  summary.peak_rss_bytes = peak_rss();
+  summary.simd = adamw_simd_target();
+  summary.torch_version = TORCH_VERSION;
+  summary.threads = at::get_num_threads();
+  return summary;
+}
+
+}  // namespace
+
+int run_train(const TrainOptions& options) {
+  const auto checked = check(options);
+  if (!checked.ok()) return fail(2, checked.status().message());
+  const TrainPlan& plan = checked.value();
+  const auto data = TokenData::open(options.data);
+  if (!data.ok()) return fail(1, data.status().message());
+  if (Status status = data.value().check(options.sequence_length, plan.model.vocab_size); !status.ok()) return fail(1, status.message());
+  if (options.threads > 0) at::set_num_threads(options.threads);
+  std::signal(SIGINT, &ask_to_stop);
+  std::signal(SIGTERM, &ask_to_stop);
+  std::string advice;
+  try {
+    TrainingLoop loop(options, plan, data.value());
+    try {
+      const TrainSummary summary = train(options, plan, loop);
+      std::fputs(to_text(summary).c_str(), stdout);
+      if (options.summary.empty()) return 0;
+      if (Status status = write_file(options.summary, to_json(summary, options, plan)); !status.ok()) return fail(1, status.message());
+      return 0;
+    } catch (const c10::OutOfMemoryError& error) {
+      return fail(1, std::string(error.what_without_backtrace()) + loop.trainer().advice());
+    } catch (const c10::Error& error) {
+      return fail(1, error.what_without_backtrace());
+    } catch (const bridge::Error& error) {
+      return fail(1, error.what() + (error.code() == StatusCode::kOutOfRoom ? loop.trainer().advice() : ""));
+    }
+  } catch (const std::exception& error) {
+    return fail(1, error.what());
+  }
+}
+
+}  // namespace patrickstar::cli

@@ -1,0 +1,41 @@
+// Trainer: what differs between training through an Engine and on plain LibTorch. One class each; the loop is the same.
+#pragma once
+
+#include <torch/optim/optimizer.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apps/cli/summary.h"
+#include "apps/cli/train_options.h"
+
+namespace patrickstar::cli {
+
+struct DiskTotals {
+  Bytes read = 0;
+  Bytes written = 0;
+};
+
+class Trainer {
+ public:
+  virtual ~Trainer() = default;
+  // A part of the model is built (fp32): its parameters are taken over and converted.
+  virtual void take_over(torch::nn::Module& part, const std::string& name) = 0;
+  // After the last part.
+  virtual torch::optim::Optimizer& make_optimizer(std::vector<torch::optim::OptimizerParamGroup> groups) = 0;
+  virtual double clip_grad_norm(double max_norm) = 0;
+  virtual Bytes memory_used() const = 0;  // 0: unknown
+  virtual DiskTotals disk_totals() const = 0;
+  using Visitor = std::function<void(const void* data, Bytes bytes)>;
+  virtual void visit_weights(const Visitor& visitor) = 0;
+  virtual void report(TrainSummary* summary) const = 0;
+  // What to add to an error's text.
+  virtual std::string advice() const = 0;
+};
+
+std::unique_ptr<Trainer> make_engine_trainer(const TrainOptions& options, const TrainPlan& plan);
+std::unique_ptr<Trainer> make_plain_trainer(const TrainOptions& options, const TrainPlan& plan);
+
+}  // namespace patrickstar::cli
