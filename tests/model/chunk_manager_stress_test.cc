@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "patrickstar/core/mem/chunk_manager.h"
+#include "patrickstar/core/testing/bytes.h"
 #include "patrickstar/core/testing/manager_rig.h"
 #include "patrickstar/core/testing/seed.h"
 #include "patrickstar/core/testing/threaded_link.h"
@@ -120,7 +121,7 @@ class Stress {
   void use(const Access& access, std::byte* bytes, std::mt19937& random) {
     Payload& payload = payloads_[access.payload.index()];
     if (access.mode != AccessMode::kCreate) {
-      EXPECT_TRUE(std::all_of(bytes, bytes + kUnit, [&](std::byte b) { return b == static_cast<std::byte>(payload.value); }));
+      EXPECT_TRUE(all_bytes(bytes, kUnit, static_cast<std::byte>(payload.value)));
     }
     if (access.mode == AccessMode::kRead) return;
     payload.value = static_cast<int>(random() % 256);

@@ -34,10 +34,16 @@ void set_flags(c10::StorageImpl* storage, bool raise) {
 }  // namespace
 
 void take_over(c10::StorageImpl* storage, void* context, void (*deleter)(void*), const std::string& text) {
+  (void)take_over_keeping(storage, context, deleter, text);
+}
+
+c10::DataPtr take_over_keeping(c10::StorageImpl* storage, void* context, void (*deleter)(void*), const std::string& text) {
+  c10::DataPtr old = std::move(storage->_mutable_data_ptr_no_checks());
   storage->get_extra_meta().custom_data_ptr_error_msg_ = text;
   storage->set_data_ptr_noswap(c10::DataPtr(nullptr, context, deleter, c10::Device(c10::DeviceType::CPU)));
   storage->set_resizable(false);
   set_flags(storage, true);
+  return old;
 }
 
 void* context_of(c10::StorageImpl* storage, void (*deleter)(void*)) {

@@ -5,6 +5,8 @@
 // Not thread-safe: callers serialise per storage (operator_gate.h).
 #pragma once
 
+#include <c10/core/Allocator.h>
+
 #include <string>
 
 namespace c10 {
@@ -16,6 +18,8 @@ namespace patrickstar::bridge {
 // Puts the storage under our control: frees its old memory and gives it a pointerless DataPtr with `context` and `deleter`,
 // which runs when the storage dies. It is armed with `text` afterwards.
 void take_over(c10::StorageImpl* storage, void* context, void (*deleter)(void*), const std::string& text);
+// As take_over, but the old memory is the caller's from now on.
+c10::DataPtr take_over_keeping(c10::StorageImpl* storage, void* context, void (*deleter)(void*), const std::string& text);
 // The context of a storage taken over with `deleter`, else null. Costs a compare; any thread.
 void* context_of(c10::StorageImpl* storage, void (*deleter)(void*));
 // Gives the bytes at `address` to accessors. REQUIRES: taken over.

@@ -83,7 +83,11 @@ void ChunkedAdamW::update_chunk(ChunkId chunk) {
 void ChunkedAdamW::update_tile(ChunkId chunk, const TilePayload& tile) {
   ModelData& data = core_->data();
   const ChunkPayloads& payloads = data.chunk(chunk);
-  const bool own_gradients = data.gradients() == GradientPlacement::kOwnChunks;
+  const std::vector<Segment> segments = data.segments(tile.range);
+  const auto in_own_chunk = [&](const Segment& segment) {
+    return updating_[segment.tensor.index()] && core_->parameter(segment.tensor).gradient_beside() == nullptr;
+  };
+  const bool own_gradients = data.gradients() == GradientPlacement::kOwnChunks && std::any_of(segments.begin(), segments.end(), in_own_chunk);
   const std::array<Access, 3> accesses{Access{payloads.param, AccessMode::kWrite}, Access{tile.payload, AccessMode::kWrite},
                                        Access{payloads.grad, AccessMode::kRead}};
   const LeaseSet leases = value_or_throw(data.manager().acquire(std::span(accesses).first(own_gradients ? 3 : 2)));
@@ -91,11 +95,12 @@ void ChunkedAdamW::update_tile(ChunkId chunk, const TilePayload& tile) {
   std::byte* const state = leases.address(1);
   const std::byte* const grad = own_gradients ? leases.address(2) : param;
   const bool has_master = data.dtype() != DType::kFloat32;
-  for (const Segment& segment : data.segments(tile.range)) {
+  for (const Segment& segment : segments) {
     if (!updating_[segment.tensor.index()]) continue;
     const Bytes offset = segment.in_chunk * dtype_bytes(data.dtype());
     AdamWRange range;
-    range.grad = grad + offset;
+    const auto* const beside = static_cast<const std::byte*>(core_->parameter(segment.tensor).gradient_beside());
+    range.grad = beside != nullptr ? beside + segment.in_tensor * dtype_bytes(data.dtype()) : grad + offset;
     range.grad_dtype = data.dtype();
     range.master = has_master ? data.state_array(tile.range, state, StateKind::kMaster) + segment.in_tile
                               : reinterpret_cast<float*>(param + offset);

@@ -11,6 +11,13 @@ EngineCore::EngineCore(std::shared_ptr<Runtime> runtime, DType dtype, GradientPl
 
 EngineCore::~EngineCore() = default;
 
+bool EngineCore::gradients_may_stay() const {
+  const LedgerPeaks peaks = runtime_->ledger().peaks();
+  const Bytes gradients = data_.bytes() / 4;  // at most 4 of 16 bytes a parameter
+  const Bytes non_model = peaks.non_model + peaks.non_model / 4;
+  return !runtime_->manager().has_evicted() && data_.bytes() + gradients + non_model <= runtime_->ledger().budget();
+}
+
 Parameter* EngineCore::find(const c10::TensorImpl* tensor) {
   const auto found = by_tensor_.find(tensor);
   return found == by_tensor_.end() ? nullptr : found->second;

@@ -30,6 +30,10 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   Parameter& parameter(TensorId id) { return *parameters_[id.index()]; }
   Parameter* find(const c10::TensorImpl* tensor);
 
+  // Whether everything fits with gradients beside their parameters, as plain LibTorch has them: then they may stay where
+  // autograd made them, which saves a copy. Never where chunks have had to give way.
+  bool gradients_may_stay() const;
+
   GradientNorm gradient_norm = GradientNorm::kWhenAsked;
 
  private:

@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include "patrickstar/bridge/device/cpu_allocator.h"
 #include "patrickstar/bridge/device/parallel.h"
 #include "patrickstar/bridge/device/storage_gate.h"
 #include "patrickstar/bridge/engine/engine_core.h"
@@ -68,32 +69,50 @@ class ValueBacking final : public StorageBacking {
   const std::shared_ptr<EngineCore> core_;
 };
 
+// A gradient in chunk space, or in the memory in which autograd made it ("kept"; [Note: kept gradients]).
+//
+// [Note: kept gradients] A gradient that owns its storage need not be copied while everything fits: its block becomes model
+// data on the ledger where it stands. It is armed all the same, so that errors do not depend on the budget.
 class GradientBacking final : public StorageBacking {
  public:
-  GradientBacking(c10::StorageImpl* storage, Parameter* parameter, std::shared_ptr<EngineCore> core, Placement place)
-      : StorageBacking(storage), parameter_(parameter), core_(std::move(core)), place_(place) {}
+  GradientBacking(c10::StorageImpl* storage, Parameter* parameter, std::shared_ptr<EngineCore> core)
+      : StorageBacking(storage), parameter_(parameter), core_(std::move(core)) {}
   Result<Placement> locate() override {
-    if (!consumed_) return place_;
-    return Status(StatusCode::kInvalidArgument, "[optimizer] the gradient of " + parameter_->name() +
-                                                    " was consumed by step(): its memory is the parameter's (14 B/param). Use "
-                                                    "zero_grad(set_to_none=true), or attach with gradient chunks to keep it");
+    if (consumed_) {
+      return Status(StatusCode::kInvalidArgument, "[optimizer] the gradient of " + parameter_->name() +
+                                                      " was consumed by step(): its memory is the parameter's (14 B/param). Use "
+                                                      "zero_grad(set_to_none=true), or attach with gradient chunks to keep it");
+    }
+    return kept_ ? Placement{} : core_->data().gradient_place(parameter_->id());
   }
-  Result<std::unique_ptr<DisplacedBytes>> rebuild() override { return Status(StatusCode::kInvalidArgument, "a gradient is never displaced"); }
+  Result<std::unique_ptr<DisplacedBytes>> rebuild() override { return std::unique_ptr<DisplacedBytes>(new KeptBytes(kept_.get())); }
   void written() override { parameter_->sum_of_squares_.reset(); }
   std::string armed_text() const override { return text_for("gradient", parameter_->name()); }
   void storage_died() override {
     if (!consumed_) parameter_->gradient_died(this);
     delete this;
   }
+  void keep(c10::DataPtr memory) { kept_ = std::move(memory); }
+  const void* kept() const { return kept_.get(); }
   void consume() {
     consumed_ = true;
+    kept_.clear();
     set_text(storage(), locate().status().message());
   }
 
  private:
+  class KeptBytes final : public DisplacedBytes {
+   public:
+    explicit KeptBytes(void* address) : address_(address) {}
+    void* address() override { return address_; }
+    Status keep() override { return {}; }
+
+   private:
+    void* const address_;
+  };
   Parameter* const parameter_;
   const std::shared_ptr<EngineCore> core_;
-  const Placement place_;
+  c10::DataPtr kept_;
   bool consumed_ = false;
 };
 
@@ -130,7 +149,7 @@ at::Tensor Parameter::tensor() const {
 void Parameter::adopt_storage(const at::Tensor& tensor, std::shared_ptr<EngineCore> core) {
   c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
   auto* backing = new ValueBacking(storage, this, std::move(core));
-  take_over(storage, backing, &managed_deleter, backing->armed_text());
+  take_over(storage, static_cast<StorageBacking*>(backing), &managed_deleter, backing->armed_text());
 }
 
 void Parameter::watch(const std::shared_ptr<EngineCore>& core) {
@@ -198,13 +217,35 @@ void Parameter::gradient_arrived() {
     return;  // accumulated where it lies; a write through an operator, which made the sum of squares stale
   }
   const at::Tensor gradient = dense_like_parameter(slot);
-  slot = at::Tensor();  // an older gradient of ours dies here
+  if (keep_gradient(gradient)) return;
+  slot = at::Tensor();
   if (core_->data().gradients() == GradientPlacement::kInParameter) {
     throw_if_error(take_over_writes());
     put_gradient(gradient, PlaceHolds::kGradient);
   } else {
     put_gradient(gradient, PlaceHolds::kValue);
   }
+}
+
+const void* Parameter::gradient_beside() const { return gradient_ == nullptr ? nullptr : gradient_->kept(); }
+
+// REQUIRES: `gradient` is tensor().grad() if it needed no conversion.
+bool Parameter::keep_gradient(const at::Tensor& gradient) {
+  const at::Tensor parameter = tensor();
+  if (!gradient.is_same(parameter.grad()) || gradient.storage_offset() != 0) return false;
+  c10::StorageImpl* storage = gradient.storage().unsafeGetStorageImpl();
+  if (storage->nbytes() != gradient.nbytes() || !is_ours(storage->data_ptr()) || !core_->gradients_may_stay()) return false;
+  throw_if_error(take_over_writes());
+  if (core_->gradient_norm == GradientNorm::kOnArrival) {
+    sum_of_squares_ = sum_of_squares(storage->data(), core_->data().dtype(), gradient.numel(), core_->parallel_for());
+  } else {
+    sum_of_squares_.reset();
+  }
+  core_->runtime().pool().reclassify(storage->mutable_data(), Account::kChunks);
+  auto* backing = new GradientBacking(storage, this, core_->shared_from_this());
+  backing->keep(take_over_keeping(storage, static_cast<StorageBacking*>(backing), &managed_deleter, backing->armed_text()));
+  gradient_ = backing;
+  return true;
 }
 
 void Parameter::put_gradient(const at::Tensor& gradient, PlaceHolds place_holds) {
@@ -230,8 +271,8 @@ void Parameter::put_gradient(const at::Tensor& gradient, PlaceHolds place_holds)
   auto storage = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), static_cast<std::size_t>(bytes),
                                                        c10::DataPtr(nullptr, c10::Device(c10::kCPU)), /*allocator=*/nullptr,
                                                        /*resizable=*/false);
-  auto* backing = new GradientBacking(storage.get(), this, core_->shared_from_this(), place);
-  take_over(storage.get(), backing, &managed_deleter, backing->armed_text());
+  auto* backing = new GradientBacking(storage.get(), this, core_->shared_from_this());
+  take_over(storage.get(), static_cast<StorageBacking*>(backing), &managed_deleter, backing->armed_text());
   gradient_ = backing;
   const at::Tensor parameter = tensor();
   at::Tensor managed = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(std::move(storage)), c10::DispatchKeySet(c10::DispatchKey::CPU),
@@ -243,6 +284,10 @@ void Parameter::put_gradient(const at::Tensor& gradient, PlaceHolds place_holds)
 double Parameter::gradient_sum_of_squares() {
   if (sum_of_squares_.has_value()) return *sum_of_squares_;
   ModelData& data = core_->data();
+  if (const void* beside = gradient_beside(); beside != nullptr) {
+    sum_of_squares_ = sum_of_squares(beside, data.dtype(), data.layout().place(id_).elems, core_->parallel_for());
+    return *sum_of_squares_;
+  }
   const Placement place = data.gradient_place(id_);
   const Access access{place.payload, AccessMode::kRead};
   auto leases = data.manager().acquire({&access, 1});
@@ -265,6 +310,7 @@ void Parameter::gradient_died(GradientBacking* backing) {
   if (gradient_ != backing) return;
   gradient_ = nullptr;
   sum_of_squares_.reset();
+  if (backing->kept() != nullptr) return;
   ModelData& data = core_->data();
   if (data.gradients() == GradientPlacement::kInParameter) {
     place_holds_.store(PlaceHolds::kNothing);
@@ -272,7 +318,8 @@ void Parameter::gradient_died(GradientBacking* backing) {
   }
   const ChunkId chunk = data.layout().place(id_).chunk;
   for (const TensorId other : data.layout().chunk(chunk).tensors) {
-    if (core_->parameter(other).has_gradient()) return;
+    const Parameter& neighbour = core_->parameter(other);
+    if (neighbour.has_gradient() && neighbour.gradient_beside() == nullptr) return;
   }
   data.manager().discard(data.chunk(chunk).grad);
 }

@@ -57,6 +57,8 @@ class Parameter {
   // autograd has put a gradient into tensor().grad(). Throws Error.
   void gradient_arrived();
   bool has_gradient() const { return gradient_ != nullptr; }
+  // Where the gradient is when autograd's own memory was kept for it; null when it lies in chunk space (or there is none).
+  const void* gradient_beside() const;
   // Sum of squares of the gradient, taken again if it was written since. Throws Error.
   double gradient_sum_of_squares();
   // The parameter's value was changed outside the optimizer since the last update: brings the master up to date.
@@ -69,6 +71,7 @@ class Parameter {
  private:
   friend class ValueBacking;
   friend class GradientBacking;
+  bool keep_gradient(const at::Tensor& gradient);
   void put_gradient(const at::Tensor& gradient, PlaceHolds place_holds);
   void gradient_died(GradientBacking* backing);
   at::Tensor dense_like_parameter(const at::Tensor& gradient) const;

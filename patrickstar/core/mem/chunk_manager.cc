@@ -115,6 +115,11 @@ std::string ChunkManager::name_of(PayloadId id) const {
   return at(id).spec.name;
 }
 
+bool ChunkManager::has_evicted() const {
+  const Lock lock(mutex_);
+  return stats_.evictions > 0;
+}
+
 Bytes ChunkManager::bytes_of(PayloadId id) const {
   const Lock lock(mutex_);
   return at(id).spec.bytes;
@@ -288,7 +293,7 @@ void ChunkManager::pin(PayloadId id) {
     payload.copies[0].leaving = false;
     leaving_bytes_[0] -= payload.spec.bytes;
   }
-  for (int level = 0; level < bottom(); ++level) update_candidate(id, level);
+  update_candidate(id, 0);
 }
 
 void ChunkManager::unpin(PayloadId id) {
@@ -296,7 +301,7 @@ void ChunkManager::unpin(PayloadId id) {
   PS_CHECK(payload.pins > 0);
   if (--payload.pins > 0) return;
   if (compute_ledger_ != nullptr) compute_ledger_->unpin(payload.spec.bytes);
-  for (int level = 0; level < bottom(); ++level) update_candidate(id, level);
+  update_candidate(id, 0);
 }
 
 void ChunkManager::release(LeaseSet* leases) {
@@ -311,7 +316,7 @@ LeaseSet& LeaseSet::operator=(LeaseSet&& other) noexcept {
   release();
   manager_ = std::exchange(other.manager_, nullptr);
   count_ = std::exchange(other.count_, 0);
-  inline_ = other.inline_;
+  std::copy_n(other.inline_.begin(), std::min(count_, kInline), inline_.begin());
   more_ = std::move(other.more_);
   ready_ = other.ready_;
   holder_ = other.holder_;

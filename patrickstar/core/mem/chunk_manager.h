@@ -94,6 +94,7 @@ class ChunkManager final : public TransferSink {
   // Waits until no transfer is under way.
   Status drain();
 
+  bool has_evicted() const;  // ever, from the compute tier
   bool resident(PayloadId payload) const;  // a valid copy on the compute tier
   bool has_contents(PayloadId payload) const;
   std::string name_of(PayloadId payload) const;

@@ -57,13 +57,14 @@ void Ledger::move(Account from, Account to, Bytes bytes) {
 }
 
 void Ledger::pin(Bytes bytes) {
-  pinned_.fetch_add(bytes, std::memory_order_relaxed);
+  pinned_.store(pinned_.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
   note_needed();
 }
 
 void Ledger::unpin(Bytes bytes) {
-  const Bytes before = pinned_.fetch_sub(bytes, std::memory_order_relaxed);
+  const Bytes before = pinned_.load(std::memory_order_relaxed);
   PS_CHECK(before >= bytes);
+  pinned_.store(before - bytes, std::memory_order_relaxed);
 }
 
 Bytes Ledger::in(Account account) const {

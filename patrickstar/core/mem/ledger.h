@@ -37,7 +37,8 @@ class Ledger {
   void release(Account account, Bytes bytes);
   // From one account to another; the sum stays. REQUIRES: they are on `from`.
   void move(Account from, Account to, Bytes bytes);
-  // Chunk bytes that a lease holds in place (part of kChunks): no eviction can free them now. Lock-free: once per lease.
+  // Chunk bytes that a lease holds in place (part of kChunks): no eviction can free them now. Once per lease, so without a lock
+  // or an atomic addition. REQUIRES: one thread at a time (the manager's lock).
   void pin(Bytes bytes);
   void unpin(Bytes bytes);
 

@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstring>
 
 #include "patrickstar/core/base/check.h"
 #include "patrickstar/core/policy/lru.h"
+#include "patrickstar/core/testing/bytes.h"
 
 namespace patrickstar {
 
@@ -88,8 +88,7 @@ int ManagerRig::value(PayloadId payload) {
   auto lease = acquire(payload, AccessMode::kRead);
   if (!lease.ok()) return -1;
   const std::byte* bytes = lease.value().address(0);
-  const bool alike = std::all_of(bytes, bytes + sizes_[payload.index()], [&](std::byte b) { return b == *bytes; });
-  return alike ? static_cast<int>(*bytes) : -2;
+  return all_bytes(bytes, sizes_[payload.index()], *bytes) ? static_cast<int>(*bytes) : -2;
 }
 
 }  // namespace patrickstar

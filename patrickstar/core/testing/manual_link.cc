@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -26,16 +25,16 @@ ManualLink::~ManualLink() { PS_CHECK(pending_.empty()); }
 void ManualLink::start(const Transfer& transfer) {
   PS_CHECK(sink_ != nullptr && transfer.bytes > 0 && transfer.bytes % kPayloadAlignment == 0);
   for (const Pending& other : pending_) PS_CHECK(other.transfer.id != transfer.id && other.transfer.payload != transfer.payload);
-  const std::byte* source = source_of(transfer);
-  pending_.push_back({transfer, std::vector<std::byte>(source, source + transfer.bytes)});
-  std::fill_n(target_of(transfer), transfer.bytes, kGarbage);
+  pending_.push_back({transfer, std::vector<std::byte>(static_cast<std::size_t>(transfer.bytes))});
+  std::memcpy(pending_.back().source.data(), source_of(transfer), static_cast<std::size_t>(transfer.bytes));
+  std::memset(target_of(transfer), static_cast<int>(kGarbage), static_cast<std::size_t>(transfer.bytes));
 }
 
 ManualLink::Pending ManualLink::take(std::size_t i) {
   PS_CHECK(i < pending_.size());
   Pending taken = std::move(pending_[i]);
   pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(i));
-  PS_CHECK(std::equal(taken.source.begin(), taken.source.end(), source_of(taken.transfer)));  // somebody wrote meanwhile
+  PS_CHECK(std::memcmp(taken.source.data(), source_of(taken.transfer), taken.source.size()) == 0);  // somebody wrote meanwhile
   return taken;
 }
 

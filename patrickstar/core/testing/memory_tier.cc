@@ -7,21 +7,14 @@
 #include <cstring>
 
 #include "patrickstar/core/base/check.h"
+#include "patrickstar/core/testing/bytes.h"
 
 namespace patrickstar {
-namespace {
-
-bool all_poison(const std::byte* block, Bytes bytes) {
-  return std::all_of(block, block + bytes, [](std::byte b) { return b == MemoryTier::kPoison; });
-}
-
-}  // namespace
-
 MemoryTier::~MemoryTier() {
   PS_CHECK(out_.empty());
   for (const auto& [bytes, blocks] : freed_) {
     for (std::byte* block : blocks) {
-      PS_CHECK(all_poison(block, bytes));
+      PS_CHECK(all_bytes(block, bytes, kPoison));
       std::free(block);
     }
   }
@@ -36,7 +29,7 @@ std::byte* MemoryTier::take_block(Bytes bytes) {
   }
   std::byte* block = blocks.back();
   blocks.pop_back();
-  PS_CHECK(all_poison(block, bytes));
+  PS_CHECK(all_bytes(block, bytes, kPoison));
   return block;
 }
 

@@ -1,0 +1,263 @@
+// Contract 2 on tiny models: for every setting the losses and all weights, masters and moments are bit for bit those of the
+// plain loop, and below 100 % chunks really went to disk and came back.
+//
+// A pairwise covering set by default: every pair of values of any two factors occurs in some case. PATRICKSTAR_FULL_PRODUCT=1
+// runs them all.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+#include <torch/utils.h>
+
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <set>
+
+#include "patrickstar/bridge/device/tensor_counter.h"
+#include "patrickstar/bridge/engine/chunked_adamw.h"
+#include "patrickstar/bridge/engine/error.h"
+#include "patrickstar/bridge/engine/plain_adamw.h"
+#include "patrickstar/models/transformer.h"
+
+namespace patrickstar {
+namespace {
+
+using bridge::GradientPlacement;
+using models::TransformerConfig;
+
+// The factors, and how many values each has.
+enum Factor { kShape, kDType, kCheckpoint, kAccumulate, kClip, kHead, kBudget, kChunk, kIo, kFactors };
+constexpr int kValues[kFactors] = {2, 2, 2, 2, 2, 3, 4, 3, 2};
+using Case = std::array<int, kFactors>;
+
+std::string name_of(const Case& c) {
+  const char* const names[kFactors][4] = {{"gpt2", "llama"},           {"bf16", "fp32"},        {"keep", "checkpoint"},
+                                          {"once", "accumulate4"},     {"noclip", "clip"},      {"tied", "untied", "frozen"},
+                                          {"b100", "b60", "b30", "smallest"}, {"c64Ki", "c1Mi", "c4Mi"}, {"pread", "io_uring"}};
+  std::string text;
+  for (int f = 0; f < kFactors; ++f) text += (f > 0 ? "_" : "") + std::string(names[f][c[static_cast<std::size_t>(f)]]);
+  return text;
+}
+
+std::vector<Case> full_product() {
+  std::vector<Case> cases{Case{}};
+  for (int f = 0; f < kFactors; ++f) {
+    std::vector<Case> next;
+    for (const Case& c : cases) {
+      for (int v = 0; v < kValues[f]; ++v) {
+        next.push_back(c);
+        next.back()[static_cast<std::size_t>(f)] = v;
+      }
+    }
+    cases = std::move(next);
+  }
+  return cases;
+}
+
+using Pair = std::array<int, 4>;  // factor, value, factor, value
+
+std::set<Pair> pairs_of(const Case& c) {
+  std::set<Pair> pairs;
+  for (int f = 0; f < kFactors; ++f) {
+    for (int g = f + 1; g < kFactors; ++g) pairs.insert({f, c[static_cast<std::size_t>(f)], g, c[static_cast<std::size_t>(g)]});
+  }
+  return pairs;
+}
+
+// Greedy: always the case that covers the most pairs not covered yet, the first of equals.
+std::vector<Case> pairwise() {
+  const std::vector<Case> all = full_product();
+  std::set<Pair> open;
+  for (const Case& c : all) open.merge(pairs_of(c));
+  std::vector<Case> chosen;
+  while (!open.empty()) {
+    const Case* best = nullptr;
+    std::size_t most = 0;
+    for (const Case& c : all) {
+      std::size_t count = 0;
+      for (const Pair& pair : pairs_of(c)) count += open.count(pair);
+      if (count > most) {
+        most = count;
+        best = &c;
+      }
+    }
+    for (const Pair& pair : pairs_of(*best)) open.erase(pair);
+    chosen.push_back(*best);
+  }
+  return chosen;
+}
+
+TransformerConfig config_of(const Case& c) {
+  TransformerConfig config = *models::preset(c[kShape] == 0 ? "tiny-gpt2" : "tiny-llama").config;
+  config.vocab_size = 2048;
+  config.hidden_size = 256;
+  config.heads = 4;
+  config.kv_heads = c[kShape] == 0 ? 4 : 2;
+  config.intermediate_size = 1024;
+  config.layers = 6;
+  config.head = c[kHead] == 1 ? models::Head::kUntied : models::Head::kTied;
+  config.activations = c[kCheckpoint] == 1 ? models::Activations::kCheckpoint : models::Activations::kKeep;
+  return config;
+}
+
+struct Outcome {
+  std::vector<std::uint32_t> losses;
+  std::uint64_t weights = 1469598103934665603u;
+  Bytes model_bytes = 0;
+  Bytes peak_non_model = 0;
+  Bytes smallest = 0;
+  ManagerStats stats;
+  LedgerPeaks peaks;
+};
+
+void mix(std::uint64_t* hash, const void* data, Bytes bytes) {
+  const auto* at = static_cast<const unsigned char*>(data);
+  for (Bytes i = 0; i + 8 <= bytes; i += 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, at + i, 8);
+    *hash = (*hash ^ word) * 1099511628211u;
+    *hash ^= *hash >> 29;
+  }
+  for (Bytes i = bytes / 8 * 8; i < bytes; ++i) *hash = (*hash ^ at[i]) * 1099511628211u;
+}
+
+std::vector<torch::optim::OptimizerParamGroup> groups_of(models::Transformer& model) {
+  std::vector<torch::Tensor> matrices;
+  std::vector<torch::Tensor> vectors;
+  for (const auto& p : model.parameters()) (p.dim() > 1 ? matrices : vectors).push_back(p);
+  std::vector<torch::optim::OptimizerParamGroup> groups;
+  groups.emplace_back(matrices, std::make_unique<torch::optim::AdamWOptions>(1e-3));
+  auto options = std::make_unique<torch::optim::AdamWOptions>(5e-4);
+  options->weight_decay(0);
+  groups.emplace_back(vectors, std::move(options));
+  return groups;
+}
+
+constexpr int kSteps = 3;
+
+template <class Optimizer>
+void loop(const Case& c, models::Transformer& model, Optimizer& optimizer, Outcome* outcome) {
+  const int accumulate = c[kAccumulate] == 1 ? 4 : 1;
+  for (int step = 0; step < kSteps; ++step) {
+    for (int micro = 0; micro < accumulate; ++micro) {
+      const at::Tensor tokens = at::randint(0, model.config().vocab_size, {2, 33}, at::kLong);
+      at::Tensor loss = model.loss(tokens.slice(1, 0, 32), tokens.slice(1, 1, 33));
+      outcome->losses.push_back(std::bit_cast<std::uint32_t>(loss.template item<float>()));
+      if (accumulate > 1) loss = loss / accumulate;
+      loss.backward();
+    }
+    if (c[kClip] == 1) optimizer.clip_grad_norm_(0.5);
+    optimizer.step();
+    optimizer.zero_grad();
+  }
+}
+
+// Freezes the embedding and the first two blocks while the model is built.
+class Freezer {
+ public:
+  explicit Freezer(const Case& c) : frozen_parts_(c[kHead] == 2 ? 3 : 0) {}
+  void operator()(torch::nn::Module& part) {
+    if (part_++ >= frozen_parts_) return;
+    for (auto& parameter : part.parameters()) parameter.requires_grad_(false);
+  }
+
+ private:
+  const int frozen_parts_;
+  int part_ = 0;
+};
+
+Outcome run_plain(const Case& c) {
+  Outcome outcome;
+  bridge::TensorCounter counter;
+  const DType dtype = c[kDType] == 0 ? DType::kBFloat16 : DType::kFloat32;
+  torch::manual_seed(3);
+  bridge::PlainModelData data(dtype);
+  Freezer freeze(c);
+  std::size_t seen = 0;
+  models::Transformer model(config_of(c), {.on_built = [&](torch::nn::Module& part) {
+                              freeze(part);
+                              data.attach(part);
+                              for (std::size_t i = seen; i < data.entries().size(); ++i) {
+                                const auto& e = data.entries()[i];
+                                for (const auto* t : {&e.tensor, &e.master, &e.exp_avg, &e.exp_avg_sq}) counter.mark_model_data(*t);
+                              }
+                              data.watch_gradients(seen, [&](const torch::Tensor& gradient) { counter.mark_model_data(gradient); });
+                              seen = data.entries().size();
+                            }});
+  bridge::PlainAdamW optimizer(data, groups_of(model));
+  torch::manual_seed(5);
+  loop(c, model, optimizer, &outcome);
+  data.visit([&](const std::string&, const char*, const void* bytes, Bytes count) { mix(&outcome.weights, bytes, count); });
+  outcome.peak_non_model = counter.peaks().non_model;
+  return outcome;
+}
+
+Outcome run_engine(const Case& c, Bytes budget, IoBackend io) {
+  const Elems chunk_elems[] = {Elems{64} << 10, Elems{1} << 20, Elems{4} << 20};
+  Outcome outcome;
+  const DType dtype = c[kDType] == 0 ? DType::kBFloat16 : DType::kFloat32;
+  const Elems chunk = chunk_elems[c[kChunk]];
+  auto runtime = bridge::Runtime::create({.memory_budget = budget,
+                                          .spill_dir = testing::TempDir(),
+                                          .io = io,
+                                          .layout = {.chunk_elems = chunk, .tile_elems = std::min<Elems>(chunk / 2, Elems{128} << 10)}});
+  bridge::Engine engine(runtime, {.dtype = dtype, .gradients = c[kAccumulate] == 1 ? GradientPlacement::kOwnChunks : GradientPlacement::kInParameter});
+  torch::manual_seed(3);
+  Freezer freeze(c);
+  models::Transformer model(config_of(c), {.on_built = [&](torch::nn::Module& part) {
+                              freeze(part);
+                              engine.attach(part);
+                            }});
+  bridge::ChunkedAdamW optimizer(engine, groups_of(model));
+  torch::manual_seed(5);
+  loop(c, model, optimizer, &outcome);
+  outcome.stats = runtime->manager().stats();
+  outcome.peaks = runtime->ledger().peaks();
+  outcome.smallest = runtime->smallest_budget();
+  outcome.model_bytes = engine.model_data_bytes();
+  engine.visit([&](const std::string&, const char*, const void* bytes, Bytes count) { mix(&outcome.weights, bytes, count); });
+  runtime->manager().check_invariants();
+  runtime->pool().arena().check_invariants();
+  return outcome;
+}
+
+class Exactness : public testing::TestWithParam<Case> {};
+
+TEST_P(Exactness, EqualsThePlainLoopBitForBit) {
+  const Case& c = GetParam();
+  at::set_num_threads(2);
+  const Outcome plain = run_plain(c);
+  const IoBackend io = c[kIo] == 0 ? IoBackend::kPread : IoBackend::kIoUring;
+  const Outcome roomy = run_engine(c, 1 * kGiB, io);
+  EXPECT_EQ(roomy.losses, plain.losses);
+  EXPECT_EQ(roomy.weights, plain.weights);
+  EXPECT_EQ(roomy.stats.evictions, 0);
+  const int percent[] = {100, 60, 30};
+  Bytes budget = roomy.smallest;
+  if (c[kBudget] < 3) budget = std::max(budget, plain.peak_non_model + roomy.model_bytes / 100 * percent[c[kBudget]]);
+  const Outcome tight = run_engine(c, budget, io);
+  EXPECT_EQ(tight.losses, plain.losses);
+  EXPECT_EQ(tight.weights, plain.weights);
+  EXPECT_LE(tight.peaks.total, budget);
+  if (c[kBudget] == 0) return;
+  EXPECT_GT(tight.stats.evictions, 0);
+  const auto& state = tight.stats.kinds[static_cast<std::size_t>(PayloadKind::kState)];
+  EXPECT_GT(state.read, 0) << "states are most of the model data: below 100 % they must spill";
+  EXPECT_GT(state.written, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Covering, Exactness,
+                         testing::ValuesIn(std::getenv("PATRICKSTAR_FULL_PRODUCT") != nullptr ? full_product() : pairwise()),
+                         [](const auto& test) { return name_of(test.param); });
+
+TEST(ExactnessCovering, CoversEveryPair) {
+  std::set<Pair> open;
+  for (const Case& c : full_product()) open.merge(pairs_of(c));
+  for (const Case& c : pairwise()) {
+    for (const Pair& pair : pairs_of(c)) open.erase(pair);
+  }
+  EXPECT_TRUE(open.empty());
+}
+
+}  // namespace
+}  // namespace patrickstar
