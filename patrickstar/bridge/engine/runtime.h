@@ -29,6 +29,7 @@ struct RuntimeOptions {
   // A wait in which nothing happens for so long ends with an error.
   std::chrono::seconds time_out{120};
   EventSink* events = nullptr;  // outlives the Runtime; may be null
+  FileOps* file_ops = &posix_file_ops();  // the seam to the operating system's files; outlives the Runtime
 };
 
 inline constexpr int kAutomaticBudgetPercent = 80;

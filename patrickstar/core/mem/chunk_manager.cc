@@ -145,8 +145,8 @@ Result<LeaseSet> ChunkManager::acquire(std::span<const Access> accesses, QueueId
   } else {
     PS_RETURN_IF_ERROR(gather(lock, accesses));
   }
-  LeaseSet leases;
-  grant(accesses, queue, &leases);
+  Result<LeaseSet> leases = LeaseSet();  // filled where it stands: a LeaseSet is some 150 bytes
+  grant(accesses, queue, &leases.value());
   return leases;
 }
 
@@ -314,12 +314,7 @@ void ChunkManager::release(LeaseSet* leases) {
 
 LeaseSet& LeaseSet::operator=(LeaseSet&& other) noexcept {
   release();
-  manager_ = std::exchange(other.manager_, nullptr);
-  count_ = std::exchange(other.count_, 0);
-  std::copy_n(other.inline_.begin(), std::min(count_, kInline), inline_.begin());
-  more_ = std::move(other.more_);
-  ready_ = other.ready_;
-  holder_ = other.holder_;
+  take(other);
   return *this;
 }
 

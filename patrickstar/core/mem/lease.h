@@ -1,10 +1,12 @@
 // LeaseSet: counted pins on all chunks of one operator, RAII. While it lives the copies cannot move.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "patrickstar/core/base/ids.h"
@@ -33,7 +35,7 @@ struct Fence {
 class LeaseSet {
  public:
   LeaseSet() = default;
-  LeaseSet(LeaseSet&& other) noexcept { *this = std::move(other); }
+  LeaseSet(LeaseSet&& other) noexcept { take(other); }
   LeaseSet& operator=(LeaseSet&& other) noexcept;
   LeaseSet(const LeaseSet&) = delete;
   LeaseSet& operator=(const LeaseSet&) = delete;
@@ -55,6 +57,14 @@ class LeaseSet {
   };
   static constexpr std::size_t kInline = 6;  // an operator rarely has more managed inputs
 
+  void take(LeaseSet& other) {
+    manager_ = std::exchange(other.manager_, nullptr);
+    count_ = std::exchange(other.count_, 0);
+    std::copy_n(other.inline_.begin(), count_ < kInline ? count_ : kInline, inline_.begin());
+    more_ = std::move(other.more_);
+    ready_ = other.ready_;
+    holder_ = other.holder_;
+  }
   const Entry& entry(std::size_t i) const { return i < kInline ? inline_[i] : more_[i - kInline]; }
   void push(Entry entry) {
     if (count_ < kInline) {

@@ -12,15 +12,23 @@
 #include "patrickstar/core/base/check.h"
 
 namespace patrickstar {
+namespace {
+
+constexpr const char* kTestDir = "PATRICKSTAR_TEST_DIR";
+
+}  // namespace
 
 TempDir::TempDir() {
-  const char* const base = std::getenv("PATRICKSTAR_TEST_DIR");
-  std::string path = (base != nullptr ? std::filesystem::path(base) : std::filesystem::current_path()) / "io_test_XXXXXX";
+  const char* const base = std::getenv(kTestDir);
+  base_ = base != nullptr ? std::filesystem::path(base) : std::filesystem::current_path();
+  std::string path = base_ / "io_test_XXXXXX";
   PS_CHECK(::mkdtemp(path.data()) != nullptr);
   path_ = path;
+  PS_CHECK(::setenv(kTestDir, path.c_str(), 1) == 0);
 }
 
 TempDir::~TempDir() {
+  ::setenv(kTestDir, base_.c_str(), 1);
   std::error_code ignored;
   std::filesystem::remove_all(path_, ignored);
 }

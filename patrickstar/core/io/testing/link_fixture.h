@@ -15,7 +15,8 @@
 
 namespace patrickstar {
 
-// An empty directory on a disk (not tmpfs), removed at the end. $PATRICKSTAR_TEST_DIR, else the working directory.
+// An empty directory on a disk (not tmpfs), removed at the end. In $PATRICKSTAR_TEST_DIR, else in the working directory. While
+// it lives that variable names it, so that the directories of a death test's children, which nobody removes, lie in it.
 class TempDir {
  public:
   TempDir();
@@ -26,6 +27,7 @@ class TempDir {
   int entries() const;
 
  private:
+  std::filesystem::path base_;
   std::filesystem::path path_;
 };
 
