@@ -7,10 +7,10 @@
 #include <cstring>
 #include <map>
 #include <set>
-#include <thread>
 
 #include "patrickstar/core/testing/manager_rig.h"
 #include "patrickstar/core/testing/seed.h"
+#include "patrickstar/core/testing/worker_thread.h"
 
 namespace patrickstar {
 namespace {
@@ -232,7 +232,7 @@ class Model {
     for (const Access& access : accesses) busy_.insert(access.payload);
     Result<LeaseSet> leases = Status(StatusCode::kTimedOut, "not tried");
     if (whose == Whose::kForeign) {
-      std::thread([&] { leases = rig_.manager().acquire(accesses); }).join();
+      other_.run([&] { leases = rig_.manager().acquire(accesses); });
     } else {
       leases = rig_.manager().acquire(accesses);
     }
@@ -307,6 +307,7 @@ class Model {
   std::set<PayloadId> busy_;                              // being acquired
   ManagerRig rig_;
   std::vector<Held> held_;
+  WorkerThread other_;
   int granted_ = 0;
   int refused_ = 0;
 };
