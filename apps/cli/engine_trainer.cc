@@ -6,6 +6,7 @@
 #include "apps/cli/trainer.h"
 #include "patrickstar/bridge/engine/chunked_adamw.h"
 #include "patrickstar/bridge/engine/error.h"
+#include "patrickstar/core/base/log.h"
 #include "patrickstar/core/base/text.h"
 #include "patrickstar/core/obs/sinks.h"
 
@@ -36,10 +37,15 @@ class EngineTrainer final : public Trainer {
     // What the shape alone proves: the first words about an impossible job come before minutes of work.
     const Bytes table = plan.model.vocab_size * plan.model.hidden_size * dtype_bytes(plan.dtype);
     const Bytes budget = runtime_->options().memory_budget;
+    if (plan.budget == 0) {
+      log_info("memory budget " + format_bytes(budget) + ": " + std::to_string(bridge::kAutomaticBudgetPercent) +
+               " % of what is available; --memory-budget sets another");
+    }
     if (2 * table > budget) {
-      throw bridge::Error(Status(StatusCode::kInvalidArgument,
-                                 "a memory budget of " + format_bytes(budget) + " is impossible: the token embedding's value and gradient alone take " +
-                                     format_bytes(2 * table) + " (a lower bound); give a larger --memory-budget"));
+      throw bridge::Error(
+          Status(StatusCode::kInvalidArgument, "a memory budget of " + format_bytes(budget) +
+                                                   " is impossible: the token embedding's value and gradient alone take " +
+                                                   format_bytes(2 * table) + " (a lower bound); give a larger --memory-budget"));
     }
     runtime_->reserve_disk(plan.model.parameter_count() *
                            bridge::ModelData::bytes_per_element(plan.dtype, placement(options, plan), Training::kFrozen));
@@ -76,7 +82,8 @@ class EngineTrainer final : public Trainer {
     summary->peak_total_bytes = peaks.total;
     summary->smallest_budget_bytes = runtime_->smallest_budget();
     for (std::size_t kind = 0; kind < kPayloadKinds; ++kind) {
-      summary->kinds.push_back({payload_kind_name(static_cast<PayloadKind>(kind)), stats.kinds[kind].read, stats.kinds[kind].written});
+      summary->kinds.push_back(
+          {payload_kind_name(static_cast<PayloadKind>(kind)), stats.kinds[kind].read, stats.kinds[kind].written});
     }
     summary->evictions = stats.evictions;
     summary->accesses = stats.accesses;

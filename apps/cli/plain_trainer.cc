@@ -23,7 +23,8 @@ class PlainTrainer final : public Trainer {
     if (!marks_) return;
     for (std::size_t i = before; i < data_.entries().size(); ++i) {
       const auto& entry = data_.entries()[i];
-      for (const auto* tensor : {&entry.tensor, &entry.master, &entry.exp_avg, &entry.exp_avg_sq}) counter_->mark_model_data(*tensor);
+      for (const auto* tensor : {&entry.tensor, &entry.master, &entry.exp_avg, &entry.exp_avg_sq})
+        counter_->mark_model_data(*tensor);
     }
     data_.watch_gradients(before, [this](const torch::Tensor& gradient) { counter_->mark_model_data(gradient); });
   }

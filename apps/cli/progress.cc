@@ -18,7 +18,8 @@ std::string gauge(double part, int width) {
 
 std::string clock_text(double seconds) {
   const auto whole = static_cast<std::int64_t>(seconds + 0.5);
-  return whole >= 3600 ? fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60) : fmt::format("{}:{:02}", whole / 60, whole % 60);
+  return whole >= 3600 ? fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60)
+                       : fmt::format("{}:{:02}", whole / 60, whole % 60);
 }
 
 }  // namespace
@@ -33,8 +34,9 @@ void Progress::show(const ProgressState& s) {
                        : fmt::format("  memory {} of {}", format_bytes(s.used), format_bytes(s.budget));
   }
   if (terminal_) {
-    fmt::print(stderr, "\r\033[K[{}] {}/{}  loss {:.4f}  {:.0f} tok/s  {} left{}", gauge(static_cast<double>(s.step) / static_cast<double>(s.steps), 20),
-               s.step, s.steps, s.loss, s.tokens_per_second, clock_text(s.seconds_left), memory);
+    fmt::print(stderr, "\r\033[K[{}] {}/{}  loss {:.4f}  {:.0f} tok/s  {} left{}",
+               gauge(static_cast<double>(s.step) / static_cast<double>(s.steps), 20), s.step, s.steps, s.loss,
+               s.tokens_per_second, clock_text(s.seconds_left), memory);
     open_ = true;
   } else {
     fmt::print(stderr, "step {}/{}  loss {:.4f}  {:.0f} tokens/s  {} left{}\n", s.step, s.steps, s.loss, s.tokens_per_second,

@@ -62,7 +62,8 @@ Json bytes_or_null(Bytes bytes) { return bytes < 0 ? Json(nullptr) : Json(bytes)
 
 double median_step_seconds(const TrainSummary& summary) {
   std::vector<double> seconds;
-  for (std::size_t i = summary.steps.size() > 1 ? 1 : 0; i < summary.steps.size(); ++i) seconds.push_back(summary.steps[i].seconds);
+  for (std::size_t i = summary.steps.size() > 1 ? 1 : 0; i < summary.steps.size(); ++i)
+    seconds.push_back(summary.steps[i].seconds);
   if (seconds.empty()) return 0;
   std::sort(seconds.begin(), seconds.end());
   return (seconds[(seconds.size() - 1) / 2] + seconds[seconds.size() / 2]) / 2;
@@ -125,17 +126,19 @@ std::string to_json(const TrainSummary& s, const TrainOptions& options, const Tr
 
 std::string to_text(const TrainSummary& s) {
   if (s.steps.empty()) return "no step was taken\n";
-  std::string text = fmt::format("{} steps of {} tokens: loss {:.4f} to {:.4f}, {:.2f} s a step, {:.0f} tokens/s\n", s.steps.size(),
-                                 s.tokens_per_step, s.steps.front().loss, s.steps.back().loss, median_step_seconds(s),
-                                 static_cast<double>(s.tokens_per_step) / std::max(1e-9, median_step_seconds(s)));
+  std::string text =
+      fmt::format("{} steps of {} tokens: loss {:.4f} to {:.4f}, {:.2f} s a step, {:.0f} tokens/s\n", s.steps.size(),
+                  s.tokens_per_step, s.steps.front().loss, s.steps.back().loss, median_step_seconds(s),
+                  static_cast<double>(s.tokens_per_step) / std::max(1e-9, median_step_seconds(s)));
   text += fmt::format("memory: model data {}", format_bytes(s.model_data_bytes));
   if (s.budget_bytes > 0) text += fmt::format(", budget {}", format_bytes(s.budget_bytes));
   if (s.peak_total_bytes >= 0) {
-    text += fmt::format(", peak {} (chunks {}, activations and the like {})", format_bytes(s.peak_total_bytes), format_bytes(s.peak_model_bytes),
-                        format_bytes(s.peak_non_model_bytes));
+    text += fmt::format(", peak {} (chunks {}, activations and the like {})", format_bytes(s.peak_total_bytes),
+                        format_bytes(s.peak_model_bytes), format_bytes(s.peak_non_model_bytes));
   }
   text += fmt::format(", process {}\n", format_bytes(s.peak_rss_bytes));
-  if (s.smallest_budget_bytes >= 0) text += fmt::format("the smallest budget that would work: {}\n", format_bytes(s.smallest_budget_bytes));
+  if (s.smallest_budget_bytes >= 0)
+    text += fmt::format("the smallest budget that would work: {}\n", format_bytes(s.smallest_budget_bytes));
   return text;
 }
 

@@ -58,7 +58,8 @@ Result<TokenData> TokenData::open(const std::string& path) {
   if (!path.ends_with(".bin")) return data;
 
   data.width_ = 2;
-  if (data.map_bytes_ % 2 != 0) return bad(fmt::format("{} has an odd number of bytes ({}): not uint16 tokens", path, data.map_bytes_));
+  if (data.map_bytes_ % 2 != 0)
+    return bad(fmt::format("{} has an odd number of bytes ({}): not uint16 tokens", path, data.map_bytes_));
   std::int32_t header[3] = {};
   if (data.map_bytes_ >= sizeof(header)) std::memcpy(header, map, sizeof(header));
   std::size_t skip = 0;
@@ -67,7 +68,8 @@ Result<TokenData> TokenData::open(const std::string& path) {
     skip = kLlmcHeaderBytes;
     const auto there = static_cast<std::int64_t>((data.map_bytes_ - skip) / 2);
     if (header[1] != 1) return bad(fmt::format("{}: version {} of llm.c's format; version 1 (uint16) is read", path, header[1]));
-    if (header[2] != there) return bad(fmt::format("{}: its header says {} tokens, the file has {}: truncated?", path, header[2], there));
+    if (header[2] != there)
+      return bad(fmt::format("{}: its header says {} tokens, the file has {}: truncated?", path, header[2], there));
   }
   data.words_ = reinterpret_cast<const std::uint16_t*>(data.bytes_ + skip);
   data.count_ = static_cast<std::int64_t>((data.map_bytes_ - skip) / 2);
@@ -80,15 +82,20 @@ Status TokenData::check(std::int64_t sequence_length, std::int64_t vocab_size) c
   }
   for (std::int64_t i = 0; i < count_; ++i) {
     if (token(i) >= vocab_size) {
-      return bad(fmt::format("{}: token {} at position {} is outside the vocabulary of {}; give a matching --model or --vocab-size", path_,
-                             token(i), i, vocab_size));
+      return bad(
+          fmt::format("{}: token {} at position {} is outside the vocabulary of {}; give a matching --model or --vocab-size",
+                      path_, token(i), i, vocab_size));
     }
   }
   return {};
 }
 
-BatchSampler::BatchSampler(const TokenData& data, Part part, std::int64_t batch_size, std::int64_t sequence_length, std::uint64_t seed)
-    : data_(data), batch_size_(batch_size), sequence_length_(sequence_length), random_(seed + (part == Part::kValidation ? 0x9e3779b97f4a7c15u : 0)) {
+BatchSampler::BatchSampler(const TokenData& data, Part part, std::int64_t batch_size, std::int64_t sequence_length,
+                           std::uint64_t seed)
+    : data_(data),
+      batch_size_(batch_size),
+      sequence_length_(sequence_length),
+      random_(seed + (part == Part::kValidation ? 0x9e3779b97f4a7c15u : 0)) {
   const std::int64_t cut = data.size() / 10 * 9;
   std::int64_t end = data.size();
   if (data.size() - cut > sequence_length && cut > sequence_length) (part == Part::kTraining ? end : begin_) = cut;

@@ -1,7 +1,8 @@
 // TokenData: a file of tokens, mapped, and random batches from it. No LibTorch here.
 //
 // A .bin file holds uint16 tokens: nanoGPT's begins at once; llm.c's has a header of 256 int32 with the magic number 20240520
-// (github.com/karpathy/llm.c, dataloader) and the number of tokens in the third. Any other file is text: its bytes are the tokens.
+// (github.com/karpathy/llm.c, dataloader) and the number of tokens in the third. Any other file is text: its bytes are the
+// tokens.
 #pragma once
 
 #include <cstdint>

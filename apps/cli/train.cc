@@ -86,11 +86,13 @@ class TrainingLoop {
   StepRecord step(std::int64_t number) {
     const auto start = std::chrono::steady_clock::now();
     const DiskTotals before = trainer_->disk_totals();
-    for (auto& group : optimizer_->param_groups()) group.options().set_lr(options_.lr * lr_factor(options_, plan_.schedule, number));
+    for (auto& group : optimizer_->param_groups())
+      group.options().set_lr(options_.lr * lr_factor(options_, plan_.schedule, number));
     double sum = 0;
     for (std::int64_t micro = 0; micro < options_.accumulate; ++micro) {
       if (number == 0 || !options_.repeat_batch) batch_ = training_.next();
-      at::Tensor loss = model_->loss(to_tensor(batch_.tokens, options_.batch_size), to_tensor(batch_.targets, options_.batch_size));
+      at::Tensor loss =
+          model_->loss(to_tensor(batch_.tokens, options_.batch_size), to_tensor(batch_.targets, options_.batch_size));
       const float value = loss.item<float>();
       if (!std::isfinite(value)) {
         throw bridge::Error(Status(StatusCode::kInvalidArgument, "the loss of step " + std::to_string(number + 1) + " is " +
@@ -117,7 +119,8 @@ class TrainingLoop {
     double sum = 0;
     for (std::int64_t i = 0; i < options_.validate_batches; ++i) {
       const Batch batch = sampler.next();
-      sum += model_->loss(to_tensor(batch.tokens, options_.batch_size), to_tensor(batch.targets, options_.batch_size)).item<float>();
+      sum +=
+          model_->loss(to_tensor(batch.tokens, options_.batch_size), to_tensor(batch.targets, options_.batch_size)).item<float>();
     }
     return static_cast<float>(sum / static_cast<double>(options_.validate_batches));
   }
@@ -125,7 +128,8 @@ class TrainingLoop {
   std::string weights_hash() {
     XXH3_state_t* state = XXH3_createState();
     XXH3_64bits_reset(state);
-    trainer_->visit_weights([&](const void* data, Bytes bytes) { XXH3_64bits_update(state, data, static_cast<std::size_t>(bytes)); });
+    trainer_->visit_weights(
+        [&](const void* data, Bytes bytes) { XXH3_64bits_update(state, data, static_cast<std::size_t>(bytes)); });
     char text[17];
     std::snprintf(text, sizeof(text), "%016llx", static_cast<unsigned long long>(XXH3_64bits_digest(state)));
     XXH3_freeState(state);
@@ -186,7 +190,8 @@ int run_train(const TrainOptions& options) {
   const TrainPlan& plan = checked.value();
   const auto data = TokenData::open(options.data);
   if (!data.ok()) return fail(1, data.status().message());
-  if (Status status = data.value().check(options.sequence_length, plan.model.vocab_size); !status.ok()) return fail(1, status.message());
+  if (Status status = data.value().check(options.sequence_length, plan.model.vocab_size); !status.ok())
+    return fail(1, status.message());
   if (options.threads > 0) at::set_num_threads(options.threads);
   std::signal(SIGINT, &ask_to_stop);
   std::signal(SIGTERM, &ask_to_stop);
@@ -197,7 +202,8 @@ int run_train(const TrainOptions& options) {
       const TrainSummary summary = train(options, plan, loop);
       std::fputs(to_text(summary).c_str(), stdout);
       if (options.summary.empty()) return 0;
-      if (Status status = write_file(options.summary, to_json(summary, options, plan)); !status.ok()) return fail(1, status.message());
+      if (Status status = write_file(options.summary, to_json(summary, options, plan)); !status.ok())
+        return fail(1, status.message());
       return 0;
     } catch (const c10::OutOfMemoryError& error) {
       return fail(1, std::string(error.what_without_backtrace()) + loop.trainer().advice());

@@ -33,16 +33,21 @@ void add_train_options(CLI::App& app, TrainOptions* o) {
   app.add_option("--batch-size", o->batch_size, "sequences per micro-batch")->check(positive);
   app.add_option("--accumulate", o->accumulate, "micro-batches per step")->check(positive);
   app.add_option("--sequence-length", o->sequence_length, "tokens per sequence")->check(positive);
-  app.add_option("--dtype", o->dtype, "bf16 (with fp32 masters, 14 bytes a parameter) or fp32 (16)")->check(CLI::IsMember({"bf16", "fp32"}));
-  app.add_flag("--checkpoint-activations", o->checkpoint_activations, "keep only a block's input, recompute the rest in backward");
-  app.add_option("--memory-budget", o->memory_budget, "host memory for model data and activations, like 1.5GiB (default: 80 % of what is available)");
+  app.add_option("--dtype", o->dtype, "bf16 (with fp32 masters, 14 bytes a parameter) or fp32 (16)")
+      ->check(CLI::IsMember({"bf16", "fp32"}));
+  app.add_flag("--checkpoint-activations", o->checkpoint_activations,
+               "keep only a block's input, recompute the rest in backward");
+  app.add_option("--memory-budget", o->memory_budget,
+                 "host memory for model data and activations, like 1.5GiB (default: 80 % of what is available)");
   app.add_option("--spill-dir", o->spill_dir, "directory of the scratch file, on a fast disk");
   app.add_option("--chunk-elems", o->chunk_elems, "most elements of a chunk (0: 4 Mi)")->check(natural);
   app.add_option("--tile-elems", o->tile_elems, "most elements of a tile of optimizer state (0: 1 Mi)")->check(natural);
   app.add_option("--io", o->io, "disk back end")->check(CLI::IsMember({"auto", "pread", "io_uring"}));
-  app.add_option("--direct", o->direct, "O_DIRECT: auto falls back with a warning, require does not")->check(CLI::IsMember({"auto", "require", "off"}));
+  app.add_option("--direct", o->direct, "O_DIRECT: auto falls back with a warning, require does not")
+      ->check(CLI::IsMember({"auto", "require", "off"}));
   app.add_option("--seed", o->seed, "of initial weights and of the batches");
-  app.add_option("--threads", o->threads, "intra-op threads; results depend on it (0: LibTorch's default)")->check(CLI::Range(0, 4096));
+  app.add_option("--threads", o->threads, "intra-op threads; results depend on it (0: LibTorch's default)")
+      ->check(CLI::Range(0, 4096));
   app.add_option("--grad-clip", o->grad_clip, "largest global gradient norm (0: no clipping)")->check(real);
   app.add_option("--lr", o->lr, "learning rate")->check(real);
   app.add_option("--weight-decay", o->weight_decay, "of matrices; vectors have none")->check(real);
@@ -56,7 +61,8 @@ void add_train_options(CLI::App& app, TrainOptions* o) {
   app.add_option("--summary", o->summary, "write a JSON summary here");
   app.add_option("--events", o->events, "write every chunk's movements here, one JSON object a line");
   app.add_flag("--repeat-batch", o->repeat_batch, "train on the first batch again and again");
-  app.add_option("--freeze-layers", o->freeze_layers, "no gradients for the embedding and the first N blocks (0: all train)")->check(natural);
+  app.add_option("--freeze-layers", o->freeze_layers, "no gradients for the embedding and the first N blocks (0: all train)")
+      ->check(natural);
   app.add_option("--layers", o->layers, "over the model's (0: as it is)")->check(natural)->group("Shape");
   app.add_option("--hidden-size", o->hidden_size)->check(natural)->group("Shape");
   app.add_option("--heads", o->heads)->check(natural)->group("Shape");
@@ -68,6 +74,9 @@ void add_train_options(CLI::App& app, TrainOptions* o) {
 
 Result<TrainPlan> check(const TrainOptions& o) {
   TrainPlan plan;
+  for (const auto& [name, value] : {std::pair{"--lr", o.lr}, {"--grad-clip", o.grad_clip}, {"--weight-decay", o.weight_decay}}) {
+    if (!std::isfinite(value)) return bad(fmt::format("{} {} is not a number to train with", name, value));
+  }
   const auto preset = models::preset(o.model);
   if (!preset.config.has_value()) return bad("--model: " + preset.error);
   plan.model = *preset.config;
@@ -88,8 +97,8 @@ Result<TrainPlan> check(const TrainOptions& o) {
   if (o.checkpoint_activations) plan.model.activations = models::Activations::kCheckpoint;
   if (const auto error = models::validate(plan.model)) return bad("impossible shape: " + *error);
   if (o.sequence_length > plan.model.max_positions) {
-    return bad(fmt::format("--sequence-length {} is longer than the model's {} positions; give --max-positions", o.sequence_length,
-                           plan.model.max_positions));
+    return bad(fmt::format("--sequence-length {} is longer than the model's {} positions; give --max-positions",
+                           o.sequence_length, plan.model.max_positions));
   }
   if (o.freeze_layers > plan.model.layers) {
     return bad(fmt::format("--freeze-layers {}: the model has {} layers", o.freeze_layers, plan.model.layers));
@@ -102,7 +111,9 @@ Result<TrainPlan> check(const TrainOptions& o) {
   if (!o.plain && o.plain_allocator != "torch") return bad("--plain-allocator belongs to --plain");
   if (o.plain && !o.memory_budget.empty()) return bad("--plain knows no --memory-budget: that is what it is compared for");
   if (o.plain && !o.events.empty()) return bad("--plain has no chunks and so no --events");
-  plan.schedule = o.lr_schedule == "linear" ? LrSchedule::kLinear : o.lr_schedule == "cosine" ? LrSchedule::kCosine : LrSchedule::kConstant;
+  plan.schedule = o.lr_schedule == "linear"   ? LrSchedule::kLinear
+                  : o.lr_schedule == "cosine" ? LrSchedule::kCosine
+                                              : LrSchedule::kConstant;
   if (!o.memory_budget.empty()) {
     auto budget = parse_bytes(o.memory_budget);
     if (!budget.ok()) return bad("--memory-budget: " + budget.status().message());

@@ -37,7 +37,7 @@ struct TrainOptions {
   std::string io = "auto";
   std::string direct = "auto";
   std::uint64_t seed = 1;
-  int threads = 0;  // 0: as many as LibTorch takes
+  int threads = 0;       // 0: as many as LibTorch takes
   double grad_clip = 0;  // 0: no clipping
   double lr = 3e-4;
   double weight_decay = 0.1;

@@ -22,7 +22,8 @@ namespace {
 // Two tiers with room for everything: what is measured never moves a byte.
 struct Resident {
   explicit Resident(std::size_t payloads)
-      : upper("host", static_cast<Bytes>(payloads) * kPayloadAlignment), lower("disk", static_cast<Bytes>(payloads) * kPayloadAlignment) {
+      : upper("host", static_cast<Bytes>(payloads) * kPayloadAlignment),
+        lower("disk", static_cast<Bytes>(payloads) * kPayloadAlignment) {
     std::vector<Level> levels;
     levels.push_back({.tier = &upper, .link_below = &link, .policy = std::make_unique<Lru>()});
     levels.push_back({.tier = &lower});

@@ -31,9 +31,15 @@ constexpr int kValues[kFactors] = {2, 2, 2, 2, 2, 3, 4, 3, 2};
 using Case = std::array<int, kFactors>;
 
 std::string name_of(const Case& c) {
-  const char* const names[kFactors][4] = {{"gpt2", "llama"},           {"bf16", "fp32"},        {"keep", "checkpoint"},
-                                          {"once", "accumulate4"},     {"noclip", "clip"},      {"tied", "untied", "frozen"},
-                                          {"b100", "b60", "b30", "smallest"}, {"c64Ki", "c1Mi", "c4Mi"}, {"pread", "io_uring"}};
+  const char* const names[kFactors][4] = {{"gpt2", "llama"},
+                                          {"bf16", "fp32"},
+                                          {"keep", "checkpoint"},
+                                          {"once", "accumulate4"},
+                                          {"noclip", "clip"},
+                                          {"tied", "untied", "frozen"},
+                                          {"b100", "b60", "b30", "smallest"},
+                                          {"c64Ki", "c1Mi", "c4Mi"},
+                                          {"pread", "io_uring"}};
   std::string text;
   for (int f = 0; f < kFactors; ++f) text += (f > 0 ? "_" : "") + std::string(names[f][c[static_cast<std::size_t>(f)]]);
   return text;
@@ -179,9 +185,11 @@ Outcome run_plain(const Case& c) {
                               data.attach(part);
                               for (std::size_t i = seen; i < data.entries().size(); ++i) {
                                 const auto& e = data.entries()[i];
-                                for (const auto* t : {&e.tensor, &e.master, &e.exp_avg, &e.exp_avg_sq}) counter.mark_model_data(*t);
+                                for (const auto* t : {&e.tensor, &e.master, &e.exp_avg, &e.exp_avg_sq})
+                                  counter.mark_model_data(*t);
                               }
-                              data.watch_gradients(seen, [&](const torch::Tensor& gradient) { counter.mark_model_data(gradient); });
+                              data.watch_gradients(seen,
+                                                   [&](const torch::Tensor& gradient) { counter.mark_model_data(gradient); });
                               seen = data.entries().size();
                             }});
   bridge::PlainAdamW optimizer(data, groups_of(model));
@@ -197,11 +205,14 @@ Outcome run_engine(const Case& c, Bytes budget, IoBackend io) {
   Outcome outcome;
   const DType dtype = c[kDType] == 0 ? DType::kBFloat16 : DType::kFloat32;
   const Elems chunk = chunk_elems[c[kChunk]];
-  auto runtime = bridge::Runtime::create({.memory_budget = budget,
-                                          .spill_dir = testing::TempDir(),
-                                          .io = io,
-                                          .layout = {.chunk_elems = chunk, .tile_elems = std::min<Elems>(chunk / 2, Elems{128} << 10)}});
-  bridge::Engine engine(runtime, {.dtype = dtype, .gradients = c[kAccumulate] == 1 ? GradientPlacement::kOwnChunks : GradientPlacement::kInParameter});
+  auto runtime =
+      bridge::Runtime::create({.memory_budget = budget,
+                               .spill_dir = testing::TempDir(),
+                               .io = io,
+                               .layout = {.chunk_elems = chunk, .tile_elems = std::min<Elems>(chunk / 2, Elems{128} << 10)}});
+  bridge::Engine engine(
+      runtime,
+      {.dtype = dtype, .gradients = c[kAccumulate] == 1 ? GradientPlacement::kOwnChunks : GradientPlacement::kInParameter});
   torch::manual_seed(3);
   Freezer freeze(c);
   models::Transformer model(config_of(c), {.on_built = [&](torch::nn::Module& part) {

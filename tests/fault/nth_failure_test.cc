@@ -75,7 +75,8 @@ class Workload {
       for (std::size_t i = 0; i < accesses.size(); ++i) {
         int& value = values[accesses[i].payload];
         if (accesses[i].mode != AccessMode::kCreate) {
-          EXPECT_TRUE(all_bytes(lease.value().address(i), kUnit, static_cast<std::byte>(value))) << rig.manager().name_of(accesses[i].payload);
+          EXPECT_TRUE(all_bytes(lease.value().address(i), kUnit, static_cast<std::byte>(value)))
+              << rig.manager().name_of(accesses[i].payload);
         }
         if (accesses[i].mode != AccessMode::kRead) std::memset(lease.value().address(i), ++value, kUnit);
       }
@@ -100,8 +101,11 @@ struct Case {
   std::vector<Site> sites;
 };
 
+void PrintTo(const Case& set, std::ostream* out) { *out << set.name; }
+
 std::int64_t calls(Workload& workload, const Site& site) {
-  return site.port == Site::kLink ? workload.rig.link(site.index).failures(site.direction).calls() : workload.rig.tier(site.index).allocations();
+  return site.port == Site::kLink ? workload.rig.link(site.index).failures(site.direction).calls()
+                                  : workload.rig.tier(site.index).allocations();
 }
 
 class NthFailureTest : public testing::TestWithParam<Case> {};
@@ -125,7 +129,8 @@ TEST_P(NthFailureTest, IsReportedOnceAndLosesNothing) {
       }
       workload.run();
       ASSERT_EQ(site.port == Site::kLink ? workload.rig.link(site.index).failures(site.direction).injected()
-                                         : workload.rig.tier(site.index).injected(), 1);
+                                         : workload.rig.tier(site.index).injected(),
+                1);
       ASSERT_LE(workload.errors.size(), 1u);
       for (const Status& error : workload.errors) {
         ++reported;
@@ -141,25 +146,24 @@ TEST_P(NthFailureTest, IsReportedOnceAndLosesNothing) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    TierSets, NthFailureTest,
-    testing::Values(Case{"two_tiers",
-                         {3 * kUnit, 20 * kUnit},
-                         {{"read", Site::kLink, 0, Direction::kUp},
-                          {"write", Site::kLink, 0, Direction::kDown},
-                          {"compute allocation refused", Site::kTier, 0},
-                          {"compute tier full", Site::kTier, 0, Direction::kUp, StatusCode::kOutOfRoom},
-                          {"slot", Site::kTier, 1}}},
-                    Case{"three_tiers",
-                         {3 * kUnit, 3 * kUnit, 20 * kUnit},
-                         {{"upper read", Site::kLink, 0, Direction::kUp},
-                          {"upper write", Site::kLink, 0, Direction::kDown},
-                          {"lower read", Site::kLink, 1, Direction::kUp},
-                          {"lower write", Site::kLink, 1, Direction::kDown},
-                          {"compute allocation refused", Site::kTier, 0},
-                          {"middle allocation refused", Site::kTier, 1},
-                          {"middle full", Site::kTier, 1, Direction::kUp, StatusCode::kOutOfRoom}}}),
-    [](const auto& test) { return test.param.name; });
+INSTANTIATE_TEST_SUITE_P(TierSets, NthFailureTest,
+                         testing::Values(Case{"two_tiers",
+                                              {3 * kUnit, 20 * kUnit},
+                                              {{"read", Site::kLink, 0, Direction::kUp},
+                                               {"write", Site::kLink, 0, Direction::kDown},
+                                               {"compute allocation refused", Site::kTier, 0},
+                                               {"compute tier full", Site::kTier, 0, Direction::kUp, StatusCode::kOutOfRoom},
+                                               {"slot", Site::kTier, 1}}},
+                                         Case{"three_tiers",
+                                              {3 * kUnit, 3 * kUnit, 20 * kUnit},
+                                              {{"upper read", Site::kLink, 0, Direction::kUp},
+                                               {"upper write", Site::kLink, 0, Direction::kDown},
+                                               {"lower read", Site::kLink, 1, Direction::kUp},
+                                               {"lower write", Site::kLink, 1, Direction::kDown},
+                                               {"compute allocation refused", Site::kTier, 0},
+                                               {"middle allocation refused", Site::kTier, 1},
+                                               {"middle full", Site::kTier, 1, Direction::kUp, StatusCode::kOutOfRoom}}}),
+                         [](const auto& test) { return test.param.name; });
 
 // The same with the arena beneath: the system refuses a commit.
 struct OverArena {

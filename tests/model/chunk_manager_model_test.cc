@@ -23,9 +23,12 @@ struct Config {
   std::vector<Bytes> units;  // capacity of each tier
 };
 
+void PrintTo(const Config& config, std::ostream* out) { *out << config.name; }
+
 class Model {
  public:
-  Model(const Config& config, const NamedPolicy& policy, std::uint32_t seed) : random_(seed), rig_(capacities(config), policy.make) {
+  Model(const Config& config, const NamedPolicy& policy, std::uint32_t seed)
+      : random_(seed), rig_(capacities(config), policy.make) {
     rig_.waiter().set_step([this] { return something_happens(); });
     for (int i = 0; i < 10; ++i) add();
   }
@@ -240,7 +243,8 @@ class Model {
     if (!leases.ok()) {
       ++refused_;
       ASSERT_FALSE(must && injected() == before) << leases.status().message();
-      ASSERT_TRUE(lacks_contents(accesses) || leases.status().code() != StatusCode::kInvalidArgument) << leases.status().message();
+      ASSERT_TRUE(lacks_contents(accesses) || leases.status().code() != StatusCode::kInvalidArgument)
+          << leases.status().message();
       ASSERT_NE(leases.status().code(), StatusCode::kTimedOut) << leases.status().message();
       return check();
     }
@@ -252,8 +256,8 @@ class Model {
       const PayloadId id = accesses[i].payload;
       if (accesses[i].mode == AccessMode::kCreate) {
         auto& content = contents_[id];
-        content.resize(static_cast<std::size_t>(bytes_of(id)));
-        for (auto& b : content) b = static_cast<std::byte>(random_());
+        content.assign(static_cast<std::size_t>(bytes_of(id)), static_cast<std::byte>(random_()));
+        for (int n = 0; n < 16; ++n) content[random_() % content.size()] = static_cast<std::byte>(random_());
         std::memcpy(held.leases.address(i), content.data(), content.size());
       }
     }
@@ -314,9 +318,15 @@ class Model {
 
 std::vector<Config> configs() {
   return {
-      {"one_tier_roomy", {60}},     {"one_tier_tight", {12}},        {"two_tiers_smallest", {4, 60}}, {"two_tiers_tight", {8, 60}},
-      {"two_tiers_half", {14, 60}}, {"two_tiers_roomy", {60, 60}},   {"three_tiers_smallest", {4, 6, 60}},
-      {"three_tiers_tight", {8, 9, 60}}, {"three_tiers_half", {12, 20, 60}},
+      {"one_tier_roomy", {60}},
+      {"one_tier_tight", {12}},
+      {"two_tiers_smallest", {4, 60}},
+      {"two_tiers_tight", {8, 60}},
+      {"two_tiers_half", {14, 60}},
+      {"two_tiers_roomy", {60, 60}},
+      {"three_tiers_smallest", {4, 6, 60}},
+      {"three_tiers_tight", {8, 9, 60}},
+      {"three_tiers_half", {12, 20, 60}},
   };
 }
 
@@ -344,7 +354,8 @@ TEST_P(ChunkManagerModel, LosesNoByte) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ChunkManagerModel, testing::Combine(testing::ValuesIn(configs()), testing::ValuesIn(all_policies())),
+INSTANTIATE_TEST_SUITE_P(All, ChunkManagerModel,
+                         testing::Combine(testing::ValuesIn(configs()), testing::ValuesIn(all_policies())),
                          [](const auto& test) { return std::get<0>(test.param).name + "_" + std::get<1>(test.param).name; });
 
 }  // namespace

@@ -37,7 +37,11 @@ class Stress {
     manager_ = std::make_unique<ChunkManager>(ChunkManagerOptions{
         .levels = std::move(levels), .waiter = &waiter_, .clock = &clock_, .compute_ledger = &tiers_[0]->ledger()});
     for (std::size_t i = 0; i < kPayloads; ++i) {
-      payloads_[i].id = manager_->add({.kind = static_cast<PayloadKind>(i % kPayloadKinds), .name = payload_kind_name(PayloadKind::kParam), .bytes = kUnit}).value();
+      payloads_[i].id = manager_
+                            ->add({.kind = static_cast<PayloadKind>(i % kPayloadKinds),
+                                   .name = payload_kind_name(PayloadKind::kParam),
+                                   .bytes = kUnit})
+                            .value();
     }
   }
 
@@ -62,7 +66,9 @@ class Stress {
           shared.emplace_back(payload.mutex);
         }
         if (!write && payload.value < 0) continue;
-        accesses.push_back({payload.id, !write ? AccessMode::kRead : payload.value < 0 ? AccessMode::kCreate : AccessMode::kWrite});
+        accesses.push_back({payload.id, !write              ? AccessMode::kRead
+                                        : payload.value < 0 ? AccessMode::kCreate
+                                                            : AccessMode::kWrite});
       }
       auto leases = manager_->acquire(accesses);
       if (!leases.ok()) {

@@ -43,7 +43,8 @@ class Scenario {
   bool has_failed(PayloadId id) const { return std::find(failed_ids.begin(), failed_ids.end(), id) != failed_ids.end(); }
   void expect_all_contents() {
     rig.waiter().set_step([this] { return rig.complete_oldest(); });
-    for (std::size_t i = 0; i < ids.size(); ++i) ASSERT_EQ(rig.value(ids[i]), values.contains(ids[i]) ? values[ids[i]] : 10 + static_cast<int>(i));
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      ASSERT_EQ(rig.value(ids[i]), values.contains(ids[i]) ? values[ids[i]] : 10 + static_cast<int>(i));
   }
 
   ManagerRig rig;

@@ -63,9 +63,7 @@ void open_at(c10::StorageImpl* storage, void* address) {
 
 void arm(c10::StorageImpl* storage) { set_flags(storage, true); }
 
-void set_text(c10::StorageImpl* storage, const std::string& text) {
-  storage->get_extra_meta().custom_data_ptr_error_msg_ = text;
-}
+void set_text(c10::StorageImpl* storage, const std::string& text) { storage->get_extra_meta().custom_data_ptr_error_msg_ = text; }
 
 bool armed(const c10::StorageImpl* storage) { return storage->*get(ThrowFlag{}); }
 

@@ -8,16 +8,19 @@ namespace patrickstar::bridge {
 
 AdamWOptions adamw_options(const torch::optim::OptimizerParamGroup& group) {
   const auto& options = static_cast<const torch::optim::AdamWOptions&>(group.options());
-  if (options.amsgrad()) throw Error(Status(StatusCode::kInvalidArgument, "[optimizer] amsgrad is not supported: build AdamW without it"));
+  if (options.amsgrad())
+    throw Error(Status(StatusCode::kInvalidArgument, "[optimizer] amsgrad is not supported: build AdamW without it"));
   const auto [beta1, beta2] = options.betas();
   return {.lr = options.lr(), .beta1 = beta1, .beta2 = beta2, .eps = options.eps(), .weight_decay = options.weight_decay()};
 }
 
 ChunkedAdamW::ChunkedAdamW(Engine& engine, std::vector<torch::Tensor> parameters, torch::optim::AdamWOptions defaults)
-    : ChunkedAdamW(engine, std::vector<torch::optim::OptimizerParamGroup>{torch::optim::OptimizerParamGroup(std::move(parameters))},
+    : ChunkedAdamW(engine,
+                   std::vector<torch::optim::OptimizerParamGroup>{torch::optim::OptimizerParamGroup(std::move(parameters))},
                    std::move(defaults)) {}
 
-ChunkedAdamW::ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerParamGroup> groups, torch::optim::AdamWOptions defaults)
+ChunkedAdamW::ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerParamGroup> groups,
+                           torch::optim::AdamWOptions defaults)
     : Optimizer(std::move(groups), std::make_unique<torch::optim::AdamWOptions>(defaults)), core_(engine.core()) {
   for (const auto& group : param_groups()) {
     (void)adamw_options(group);
@@ -87,7 +90,8 @@ void ChunkedAdamW::update_tile(ChunkId chunk, const TilePayload& tile) {
   const auto in_own_chunk = [&](const Segment& segment) {
     return updating_[segment.tensor.index()] && core_->parameter(segment.tensor).gradient_beside() == nullptr;
   };
-  const bool own_gradients = data.gradients() == GradientPlacement::kOwnChunks && std::any_of(segments.begin(), segments.end(), in_own_chunk);
+  const bool own_gradients =
+      data.gradients() == GradientPlacement::kOwnChunks && std::any_of(segments.begin(), segments.end(), in_own_chunk);
   const std::array<Access, 3> accesses{Access{payloads.param, AccessMode::kWrite}, Access{tile.payload, AccessMode::kWrite},
                                        Access{payloads.grad, AccessMode::kRead}};
   const LeaseSet leases = value_or_throw(data.manager().acquire(std::span(accesses).first(own_gradients ? 3 : 2)));

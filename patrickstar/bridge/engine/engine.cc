@@ -28,7 +28,8 @@ void check_manageable(const std::string& name, const at::Tensor& tensor) {
   if (!tensor.device().is_cpu()) refuse(name, "it is on " + tensor.device().str() + ", not on the CPU");
   if (tensor.layout() != at::kStrided || !tensor.has_storage()) refuse(name, "it is sparse or has no storage");
   if (!tensor.is_leaf()) refuse(name, "it is the result of an operator, not a leaf");
-  if (!tensor.unsafeGetTensorImpl()->is_non_overlapping_and_dense()) refuse(name, "its elements overlap or have gaps (expand, slices)");
+  if (!tensor.unsafeGetTensorImpl()->is_non_overlapping_and_dense())
+    refuse(name, "its elements overlap or have gaps (expand, slices)");
   if (tensor.storage_offset() != 0 || tensor.storage().nbytes() != tensor.nbytes()) {
     refuse(name, "it is a part of a larger storage; give it a storage of its own (clone)");
   }
@@ -125,7 +126,8 @@ void Engine::visit(const Visitor& visitor) {
       visitor(parameter->name(), "param", tensor.const_data_ptr(), static_cast<Bytes>(tensor.nbytes()));
     }
     if (parameter->training() == Training::kFrozen) continue;
-    for (const auto& [kind, name] : {std::pair{StateKind::kMaster, "master"}, {StateKind::kExpAvg, "exp_avg"}, {StateKind::kExpAvgSq, "exp_avg_sq"}}) {
+    for (const auto& [kind, name] :
+         {std::pair{StateKind::kMaster, "master"}, {StateKind::kExpAvg, "exp_avg"}, {StateKind::kExpAvgSq, "exp_avg_sq"}}) {
       if (kind == StateKind::kMaster && data.dtype() == DType::kFloat32) continue;
       throw_if_error(data.visit_state(parameter->id(), kind, AccessMode::kRead, [&](float* state, Elems, Elems elems) {
         visitor(parameter->name(), name, state, elems * 4);

@@ -60,8 +60,8 @@ class Engine {
 
 // A lower bound of the budget that a module can be trained in: from its parameters alone. Bytes.
 struct SmallestOperator {
-  std::string name;   // the largest parameter
-  Bytes bytes = 0;    // its value and gradient, that one operator needs together
+  std::string name;  // the largest parameter
+  Bytes bytes = 0;   // its value and gradient, that one operator needs together
 };
 SmallestOperator largest_parameter(const torch::nn::Module& module, DType dtype);
 

@@ -242,7 +242,8 @@ TEST(EngineFaults, AFailureInBackwardReachesTheCaller) {
   FaultyFileOps files;
   Rig rig(kTight, {}, 8, &files);
   const at::Tensor loss = rig.model->forward(input()).sum();
-  for (std::uint32_t chunk = 0; chunk < 8; ++chunk) rig.runtime->manager().give_up(rig.engine.core()->data().chunk(ChunkId(chunk)).param);
+  for (std::uint32_t chunk = 0; chunk < 8; ++chunk)
+    rig.runtime->manager().give_up(rig.engine.core()->data().chunk(ChunkId(chunk)).param);
   ASSERT_TRUE(rig.runtime->manager().drain().ok());
   files.fail_every(FileCall::kRead, 1, EIO);
   EXPECT_THAT(error_of([&] { loss.backward(); }), HasSubstr(std::strerror(EIO)));

@@ -11,16 +11,20 @@
 
 namespace patrickstar::bridge {
 
-ModelData::ModelData(ChunkManager* manager, DType dtype, GradientPlacement gradients, LayoutOptions layout, ParallelFor parallel_for)
+ModelData::ModelData(ChunkManager* manager, DType dtype, GradientPlacement gradients, LayoutOptions layout,
+                     ParallelFor parallel_for)
     : manager_(manager), dtype_(dtype), gradients_(gradients), parallel_for_(std::move(parallel_for)), layout_(layout) {
   PS_CHECK(dtype != DType::kFloat32 || gradients == GradientPlacement::kOwnChunks);
 }
 
 ModelData::~ModelData() {
+  const auto remove = [&](PayloadId payload) {
+    if (payload.valid()) manager_->remove(payload);  // not one that add() could not get
+  };
   for (const ChunkPayloads& chunk : chunks_) {
-    manager_->remove(chunk.param);
-    if (chunk.grad.valid()) manager_->remove(chunk.grad);
-    for (const TilePayload& tile : chunk.tiles) manager_->remove(tile.payload);
+    remove(chunk.param);
+    remove(chunk.grad);
+    for (const TilePayload& tile : chunk.tiles) remove(tile.payload);
   }
 }
 
@@ -120,7 +124,8 @@ Status ModelData::visit_state(TensorId tensor, StateKind kind, AccessMode mode, 
       return manager_->acquire({&access, 1});
     }();
     if (!leases.ok()) return leases.status();
-    visit(state_array(tile.range, leases.value().address(0), kind) + (begin - tile.range.begin), begin - place.offset, end - begin);
+    visit(state_array(tile.range, leases.value().address(0), kind) + (begin - tile.range.begin), begin - place.offset,
+          end - begin);
   }
   return {};
 }

@@ -18,7 +18,8 @@ namespace {
 
 std::string text_for(const char* what, const std::string& name) {
   return "[memory] the " + std::string(what) + " of " + name +
-         " lies in a chunk that may be anywhere: reach it through an operator (clone, copy_, item ...), or ask Engine::read()";
+         " lies in a chunk that may be anywhere: reach it through an operator (clone, copy_, item ...), or take the module back "
+         "with Engine::release()";
 }
 
 Status from_current_exception(const std::string& what) {
@@ -85,7 +86,9 @@ class GradientBacking final : public StorageBacking {
     }
     return kept_ ? Placement{} : core_->data().gradient_place(parameter_->id());
   }
-  Result<std::unique_ptr<DisplacedBytes>> rebuild() override { return std::unique_ptr<DisplacedBytes>(new KeptBytes(kept_.get())); }
+  Result<std::unique_ptr<DisplacedBytes>> rebuild() override {
+    return std::unique_ptr<DisplacedBytes>(new KeptBytes(kept_.get()));
+  }
   void written() override { parameter_->sum_of_squares_.reset(); }
   std::string armed_text() const override { return text_for("gradient", parameter_->name()); }
   void storage_died() override {
@@ -198,8 +201,9 @@ Status Parameter::take_over_writes() {
 at::Tensor Parameter::dense_like_parameter(const at::Tensor& gradient) const {
   const at::Tensor parameter = tensor();
   if (gradient.layout() != at::kStrided) {
-    throw Error(Status(StatusCode::kInvalidArgument, "[gradient] " + name() + " got a sparse gradient: sparse gradients are not supported; "
-                                                     "build the embedding with sparse=false"));
+    throw Error(Status(StatusCode::kInvalidArgument, "[gradient] " + name() +
+                                                         " got a sparse gradient: sparse gradients are not supported; "
+                                                         "build the embedding with sparse=false"));
   }
   if (gradient.strides() == parameter.strides() && gradient.scalar_type() == parameter.scalar_type()) return gradient;
   at::Tensor dense = at::empty_strided(parameter.sizes(), parameter.strides(), parameter.options());
@@ -213,7 +217,8 @@ void Parameter::gradient_arrived() {
   if (!parameter.defined() || !parameter.grad().defined()) return;
   at::Tensor& slot = parameter.mutable_grad();
   c10::StorageImpl* storage = slot.has_storage() ? slot.storage().unsafeGetStorageImpl() : nullptr;
-  if (storage != nullptr && gradient_ != nullptr && context_of(storage, &managed_deleter) == static_cast<StorageBacking*>(gradient_)) {
+  if (storage != nullptr && gradient_ != nullptr &&
+      context_of(storage, &managed_deleter) == static_cast<StorageBacking*>(gradient_)) {
     return;  // accumulated where it lies; a write through an operator, which made the sum of squares stale
   }
   const at::Tensor gradient = dense_like_parameter(slot);
@@ -275,8 +280,8 @@ void Parameter::put_gradient(const at::Tensor& gradient, PlaceHolds place_holds)
   take_over(storage.get(), static_cast<StorageBacking*>(backing), &managed_deleter, backing->armed_text());
   gradient_ = backing;
   const at::Tensor parameter = tensor();
-  at::Tensor managed = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(std::move(storage)), c10::DispatchKeySet(c10::DispatchKey::CPU),
-                                                                parameter.dtype());
+  at::Tensor managed = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(std::move(storage)),
+                                                                c10::DispatchKeySet(c10::DispatchKey::CPU), parameter.dtype());
   managed.unsafeGetTensorImpl()->set_sizes_and_strides(parameter.sizes(), parameter.strides());
   parameter.mutable_grad() = managed;
 }

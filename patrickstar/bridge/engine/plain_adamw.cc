@@ -72,7 +72,8 @@ class GradientWatcher final : public torch::autograd::FunctionPostHook {
  public:
   GradientWatcher(torch::Tensor tensor, std::function<void(const torch::Tensor&)> watcher)
       : tensor_(std::move(tensor)), watcher_(std::move(watcher)) {}
-  torch::autograd::variable_list operator()(const torch::autograd::variable_list& outputs, const torch::autograd::variable_list&) override {
+  torch::autograd::variable_list operator()(const torch::autograd::variable_list& outputs,
+                                            const torch::autograd::variable_list&) override {
     if (tensor_.grad().defined()) watcher_(tensor_.grad());
     return outputs;
   }
@@ -93,8 +94,11 @@ void PlainModelData::watch_gradients(std::size_t first, std::function<void(const
   }
 }
 
-PlainAdamW::PlainAdamW(PlainModelData& data, std::vector<torch::optim::OptimizerParamGroup> groups, torch::optim::AdamWOptions defaults)
-    : Optimizer(std::move(groups), std::make_unique<torch::optim::AdamWOptions>(defaults)), data_(data), parallel_for_(torch_parallel_for()) {}
+PlainAdamW::PlainAdamW(PlainModelData& data, std::vector<torch::optim::OptimizerParamGroup> groups,
+                       torch::optim::AdamWOptions defaults)
+    : Optimizer(std::move(groups), std::make_unique<torch::optim::AdamWOptions>(defaults)),
+      data_(data),
+      parallel_for_(torch_parallel_for()) {}
 
 double PlainAdamW::clip_grad_norm_(double max_norm) {
   std::vector<double> sums;

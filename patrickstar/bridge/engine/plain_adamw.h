@@ -26,7 +26,7 @@ class PlainModelData {
   struct Entry {
     std::string name;
     torch::Tensor tensor;
-    torch::Tensor master;      // undefined in fp32 training
+    torch::Tensor master;  // undefined in fp32 training
     torch::Tensor exp_avg;
     torch::Tensor exp_avg_sq;
     std::int64_t step = 0;
@@ -51,7 +51,8 @@ class PlainModelData {
 class PlainAdamW final : public torch::optim::Optimizer {
  public:
   // `data` outlives the optimizer.
-  PlainAdamW(PlainModelData& data, std::vector<torch::optim::OptimizerParamGroup> groups, torch::optim::AdamWOptions defaults = {});
+  PlainAdamW(PlainModelData& data, std::vector<torch::optim::OptimizerParamGroup> groups,
+             torch::optim::AdamWOptions defaults = {});
   torch::Tensor step(LossClosure closure = nullptr) override;
   double clip_grad_norm_(double max_norm);
 

@@ -53,8 +53,9 @@ Bytes available_memory() {
 
 std::shared_ptr<Runtime> Runtime::create(const RuntimeOptions& options) {
   if (runtime_exists.exchange(true)) {
-    throw Error(Status(StatusCode::kInvalidArgument, "[runtime] there is one Runtime per process: destroy the first (and its Engines "
-                                                     "and parameters) before the second"));
+    throw Error(Status(StatusCode::kInvalidArgument,
+                       "[runtime] there is one Runtime per process: destroy the first (and its Engines "
+                       "and parameters) before the second"));
   }
   std::shared_ptr<Runtime> runtime(new Runtime(options));
   throw_if_error(runtime->start());
@@ -64,7 +65,8 @@ std::shared_ptr<Runtime> Runtime::create(const RuntimeOptions& options) {
 Status Runtime::start() {
   if (options_.memory_budget == 0) {
     const Bytes available = available_memory();
-    if (available <= 0) return Status(StatusCode::kUnavailable, "[runtime] cannot read the available memory; give a memory budget");
+    if (available <= 0)
+      return Status(StatusCode::kUnavailable, "[runtime] cannot read the available memory; give a memory budget");
     options_.memory_budget = round_down(available / 100 * kAutomaticBudgetPercent, kPageBytes);
   }
   if (options_.memory_budget < kSmallestBudget) {
@@ -72,8 +74,9 @@ Status Runtime::start() {
                   fmt::format("[runtime] a memory budget of {} is impossible: the smallest is {} before any model",
                               format_bytes(options_.memory_budget), format_bytes(kSmallestBudget)));
   }
-  auto disk = open_disk({.directory = options_.spill_dir, .capacity = options_.disk_capacity, .io = options_.io, .direct = options_.direct},
-                        *options_.file_ops);
+  auto disk = open_disk(
+      {.directory = options_.spill_dir, .capacity = options_.disk_capacity, .io = options_.io, .direct = options_.direct},
+      *options_.file_ops);
   if (!disk.ok()) return disk.status();
   disk_.file = std::move(disk.value().file);
   disk_.tier = std::move(disk.value().tier);
@@ -111,7 +114,7 @@ Runtime::~Runtime() {
 Bytes Runtime::smallest_budget() const {
   // A page that a live block keeps is used in part. Blocks of many sizes leave about a fiftieth, and some pages at the least.
   const Bytes needed = ledger().peaks().needed;
-  return round_up(needed + needed / 50 + 8 * kPageBytes, kPageBytes);
+  return round_up(needed + needed / 50 + 3 * kPageBytes, kPageBytes);
 }
 
 void Runtime::reserve_disk(Bytes bytes) { throw_if_error(disk_.tier->reserve(bytes)); }

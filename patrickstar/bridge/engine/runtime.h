@@ -28,7 +28,7 @@ struct RuntimeOptions {
   LayoutOptions layout;
   // A wait in which nothing happens for so long ends with an error.
   std::chrono::seconds time_out{120};
-  EventSink* events = nullptr;  // outlives the Runtime; may be null
+  EventSink* events = nullptr;            // outlives the Runtime; may be null
   FileOps* file_ops = &posix_file_ops();  // the seam to the operating system's files; outlives the Runtime
 };
 

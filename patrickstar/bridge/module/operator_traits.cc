@@ -13,9 +13,9 @@ namespace {
 
 // Operators on a tensor's sizes, strides or place in the graph; their schemas say that they write it.
 const std::unordered_set<std::string_view> kMetadataOnly = {
-    "aten::detach_",   "aten::set_",      "aten::squeeze_",     "aten::unsqueeze_",     "aten::transpose_", "aten::t_",
-    "aten::swapaxes_", "aten::swapdims_", "aten::as_strided_",  "aten::requires_grad_", "aten::retain_grad", "aten::set_data",
-    "aten::is_leaf",   "aten::output_nr", "aten::_version",     "aten::_backward",      "aten::data",        "aten::rename_"};
+    "aten::detach_",   "aten::set_",      "aten::squeeze_",    "aten::unsqueeze_",     "aten::transpose_",  "aten::t_",
+    "aten::swapaxes_", "aten::swapdims_", "aten::as_strided_", "aten::requires_grad_", "aten::retain_grad", "aten::set_data",
+    "aten::is_leaf",   "aten::output_nr", "aten::_version",    "aten::_backward",      "aten::data",        "aten::rename_"};
 
 // Every result aliases an input and none is written: a view needs no bytes. reshape, contiguous and to look the same and may
 // copy, but through inner operators that acquire for themselves.
@@ -58,7 +58,7 @@ const OperatorTraits& operator_traits(const at::RecordFunction& function) {
   const auto found = cache.find(key);
   if (found != cache.end()) return found->second;
   const auto schema = function.operator_schema();  // a copy: expensive, so once
-  if (!schema.has_value()) {  // a user's label; its name's address says nothing
+  if (!schema.has_value()) {                       // a user's label; its name's address says nothing
     static constexpr OperatorTraits kLabel{.kind = OperatorKind::kNoBytes};
     return kLabel;
   }

@@ -17,8 +17,8 @@ namespace patrickstar::bridge {
 
 // Where a storage's bytes are to be found at the next access.
 struct Placement {
-  PayloadId payload;     // invalid: displaced, its place holds something else (a gradient)
-  Bytes offset = 0;      // into the payload
+  PayloadId payload;  // invalid: displaced, its place holds something else (a gradient)
+  Bytes offset = 0;   // into the payload
   bool in_chunk() const { return payload.valid(); }
 };
 

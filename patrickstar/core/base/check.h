@@ -6,7 +6,8 @@ namespace patrickstar {
 [[noreturn]] void check_failed(const char* expression, const char* file, int line);
 }
 
-#define PS_CHECK(cond) (__builtin_expect(static_cast<bool>(cond), 1) ? void() : ::patrickstar::check_failed(#cond, __FILE__, __LINE__))
+#define PS_CHECK(cond) \
+  (__builtin_expect(static_cast<bool>(cond), 1) ? void() : ::patrickstar::check_failed(#cond, __FILE__, __LINE__))
 #ifdef NDEBUG
 #define PS_DCHECK(cond) ((void)0)
 #else

@@ -9,8 +9,8 @@ namespace patrickstar {
 
 // Runs body(begin, end) over disjoint sub-ranges that cover [0, count), possibly on several threads, and returns when all
 // are done. A sub-range holds at least `grain` indices where count allows. `body` must not throw.
-using ParallelFor =
-    std::function<void(std::int64_t count, std::int64_t grain, const std::function<void(std::int64_t begin, std::int64_t end)>& body)>;
+using ParallelFor = std::function<void(std::int64_t count, std::int64_t grain,
+                                       const std::function<void(std::int64_t begin, std::int64_t end)>& body)>;
 
 // Everything on the calling thread.
 inline void serial_for(std::int64_t count, std::int64_t /*grain*/, const std::function<void(std::int64_t, std::int64_t)>& body) {

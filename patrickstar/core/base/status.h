@@ -44,7 +44,7 @@ class [[nodiscard]] Status {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}                                           // NOLINT(google-explicit-constructor)
+  Result(T value) : value_(std::move(value)) {}                                    // NOLINT(google-explicit-constructor)
   Result(Status status) : status_(std::move(status)) { PS_CHECK(!status_.ok()); }  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return value_.has_value(); }
@@ -70,7 +70,7 @@ class [[nodiscard]] Result {
 
 }  // namespace patrickstar
 
-#define PS_RETURN_IF_ERROR(expr)                            \
-  do {                                                      \
+#define PS_RETURN_IF_ERROR(expr)                                                        \
+  do {                                                                                  \
     if (::patrickstar::Status ps_status_ = (expr); !ps_status_.ok()) return ps_status_; \
   } while (false)

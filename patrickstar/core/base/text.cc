@@ -18,12 +18,14 @@ std::string format_bytes(Bytes bytes) {
 
 Result<Bytes> parse_bytes(std::string_view text) {
   const auto bad = [&] {
-    return Status(StatusCode::kInvalidArgument, fmt::format("\"{}\" is not a size; write it like 1.5GiB, 800MiB or 2000000000", text));
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("\"{}\" is not a size; write it like 1.5GiB, 800MiB or 2000000000", text));
   };
   const std::string copy(text);
   char* end = nullptr;
   const double value = std::strtod(copy.c_str(), &end);
-  if (end == copy.c_str() || !std::isfinite(value) || value < 0 || !std::isdigit(static_cast<unsigned char>(copy[0]))) return bad();
+  if (end == copy.c_str() || !std::isfinite(value) || value < 0 || !std::isdigit(static_cast<unsigned char>(copy[0])))
+    return bad();
   std::string unit;
   for (const char* c = end; *c != '\0'; ++c) {
     if (!std::isspace(static_cast<unsigned char>(*c))) unit += static_cast<char>(std::tolower(static_cast<unsigned char>(*c)));

@@ -270,7 +270,8 @@ void Arena::check_invariants() const {
     PS_CHECK(block.used || missing_in(offset, offset + block.size) == (block.committed ? 0 : round_up(block.size, kPageBytes)));
     if (block.used) {
       PS_CHECK(live_.contains(offset) && missing_in(offset, offset + block.size) == 0);
-      for (Bytes b = offset; b < offset + block.size; b += kGranularity) used[static_cast<std::size_t>(b / kPageBytes)] += kGranularity;
+      for (Bytes b = offset; b < offset + block.size; b += kGranularity)
+        used[static_cast<std::size_t>(b / kPageBytes)] += kGranularity;
     } else if (block.committed) {
       committed_free += block.size;
       ++indexed;

@@ -91,11 +91,11 @@ class Arena {
   const Bytes space_;
   mutable std::mutex mutex_;
   Blocks blocks_;
-  std::unordered_map<Bytes, Blocks::iterator> live_;     // used blocks by offset
-  std::set<std::pair<Bytes, Bytes>> free_committed_;     // (size, offset)
-  std::vector<bool> committed_;                          // per page
-  std::vector<std::int32_t> used_in_page_;               // bytes of live blocks per page
-  std::set<Bytes> idle_pages_;                           // offsets of committed pages with no live byte
+  std::unordered_map<Bytes, Blocks::iterator> live_;  // used blocks by offset
+  std::set<std::pair<Bytes, Bytes>> free_committed_;  // (size, offset)
+  std::vector<bool> committed_;                       // per page
+  std::vector<std::int32_t> used_in_page_;            // bytes of live blocks per page
+  std::set<Bytes> idle_pages_;                        // offsets of committed pages with no live byte
 };
 
 }  // namespace patrickstar

@@ -156,19 +156,18 @@ TEST_P(ArenaAgainstModel, HoldsAfterEveryOperation) {
   const std::uint32_t seed = test_seed(11);
   SCOPED_TRACE("PATRICKSTAR_SEED=" + std::to_string(seed));
   ArenaModel model(GetParam() * kMiB, seed);
-  for (int i = 0; i < 10'000; ++i) {
+  for (int i = 0; i < 4000; ++i) {
     SCOPED_TRACE("operation " + std::to_string(i));
     model.operate();
     if (HasFatalFailure()) return;
   }
   EXPECT_GT(model.refused_commits(), 10);
   EXPECT_GT(model.refused_by_budget(), GetParam() < 40 ? 50 : 0);
-  EXPECT_GT(model.decommits(), 50);
+  EXPECT_GT(model.decommits(), 20);
 }
 
-INSTANTIATE_TEST_SUITE_P(Budgets, ArenaAgainstModel, testing::Values(2, 4, 7, 12, 40), [](const auto& test) {
-  return std::to_string(test.param) + "MiB";
-});
+INSTANTIATE_TEST_SUITE_P(Budgets, ArenaAgainstModel, testing::Values(2, 4, 7, 12, 40),
+                         [](const auto& test) { return std::to_string(test.param) + "MiB"; });
 
 TEST(Arena, AFreeBlockThatKeepsItsPagesCounts) {
   TestArena pool(8 * kMiB);

@@ -11,12 +11,6 @@
 //
 // Every tier between the compute tier and the bottom needs room for two of the largest payloads: one on its way up while
 // another is on its way down.
-//
-// [Note: who waits for whom] Each thread counts its leases. One that is about to wait for a lease (or for its turn to gather)
-// is blocked until the next event that could help it: a release, a completion, freed room, the end of a gather. Such an event
-// begins a new epoch, in which nobody is blocked until it has looked again. A wait for a lease fails when all leases of others
-// belong to blocked threads. A thread that gathers lets go of all it has pinned while it waits for a lease, so that a holder
-// who needs room itself can have it.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +24,7 @@
 #include "patrickstar/core/mem/lease.h"
 #include "patrickstar/core/mem/ledger.h"
 #include "patrickstar/core/mem/link.h"
+#include "patrickstar/core/mem/manager_stats.h"
 #include "patrickstar/core/mem/payload.h"
 #include "patrickstar/core/mem/waiter.h"
 #include "patrickstar/core/obs/event.h"
@@ -40,32 +35,16 @@ namespace patrickstar {
 // A tier as the manager sees it. All pointers outlive the manager.
 struct Level {
   Tier* tier = nullptr;
-  Link* link_below = nullptr;  // to the next level; null at the bottom
+  Link* link_below = nullptr;              // to the next level; null at the bottom
   std::unique_ptr<EvictionPolicy> policy;  // null at the bottom, where nothing is evicted
 };
 
 struct ChunkManagerOptions {
-  std::vector<Level> levels;   // compute tier first; 1 to kMaxLevels
+  std::vector<Level> levels;  // compute tier first; 1 to kMaxLevels
   Waiter* waiter = nullptr;
   const Clock* clock = nullptr;
   Ledger* compute_ledger = nullptr;  // told of pinned bytes; may be null
   EventSink* events = nullptr;       // may be null
-};
-
-struct KindTraffic {
-  Bytes read = 0;           // up into the compute tier's neighbours and itself, all links
-  Bytes written = 0;
-  std::int64_t fetches = 0;
-  std::int64_t write_backs = 0;
-};
-
-struct ManagerStats {
-  std::array<KindTraffic, kPayloadKinds> kinds;
-  std::int64_t accesses = 0;
-  std::int64_t misses = 0;
-  std::int64_t evictions = 0;    // copies that left the compute tier for room, with or without a write
-  Bytes read() const;
-  Bytes written() const;
 };
 
 class ChunkManager final : public TransferSink {
@@ -94,7 +73,7 @@ class ChunkManager final : public TransferSink {
   // Waits until no transfer is under way.
   Status drain();
 
-  bool has_evicted() const;  // ever, from the compute tier
+  bool has_evicted() const;                // ever, from the compute tier
   bool resident(PayloadId payload) const;  // a valid copy on the compute tier
   bool has_contents(PayloadId payload) const;
   std::string name_of(PayloadId payload) const;
@@ -165,19 +144,19 @@ class ChunkManager final : public TransferSink {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Payload> payloads_;
-  std::unordered_map<PayloadId, Status> failures_;      // of the last fetch of a payload, until the next succeeds
+  std::unordered_map<PayloadId, Status> failures_;  // of the last fetch of a payload, until the next succeeds
   std::int64_t transfers_under_way_ = 0;
   std::uint64_t next_transfer_ = 1;
   std::array<Bytes, kMaxLevels> leaving_bytes_{};
-  std::array<Bytes, kMaxLevels> freed_bytes_{};         // ever
-  std::int64_t failed_write_backs_ = 0;                 // ever
+  std::array<Bytes, kMaxLevels> freed_bytes_{};  // ever
+  std::int64_t failed_write_backs_ = 0;          // ever
   Status last_write_back_failure_;
   std::optional<Gathering> gathering_;
-  std::vector<std::int32_t> held_;                      // leases by thread
-  std::int64_t leases_ = 0;                             // all
-  std::uint64_t epoch_ = 0;                             // [Note: who waits for whom]
-  std::int64_t blocked_leases_ = 0;                     // of threads that are blocked in this epoch
-  int waiting_ = 0;                                     // threads in wait()
+  std::vector<std::int32_t> held_;   // leases by thread
+  std::int64_t leases_ = 0;          // all
+  std::uint64_t epoch_ = 0;          // [Note: who waits for whom]
+  std::int64_t blocked_leases_ = 0;  // of threads that are blocked in this epoch
+  int waiting_ = 0;                  // threads in wait()
   ManagerStats stats_;
 };
 

@@ -1,4 +1,4 @@
-// ChunkManager: room, copies and transfers. chunk_manager.cc has payloads and leases, chunk_manager_wait.cc waiting.
+// ChunkManager: room, copies and transfers. chunk_manager.cc lists the other files.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -39,7 +39,8 @@ Status ChunkManager::make_room(Lock& lock, int level, Bytes bytes) {
   for (;;) {
     const Bytes freed = freed_bytes_[l] - freed_before;
     if (freed >= bytes) return {};
-    if (levels_[l].policy == nullptr) return Status(StatusCode::kOutOfRoom, "[memory] nothing lies beneath to give way to: " + holders_text());
+    if (levels_[l].policy == nullptr)
+      return Status(StatusCode::kOutOfRoom, "[memory] nothing lies beneath to give way to: " + holders_text());
     if (failed_write_backs_ != failed_before) return last_write_back_failure_;
     if (freed + leaving_bytes_[l] < bytes) {
       if (const auto victim = levels_[l].policy->victim()) {
@@ -136,26 +137,6 @@ void ChunkManager::give_back(int level, Place place, Bytes bytes) {
   progress();
 }
 
-// A copy is a candidate when nothing holds it and nothing moves it. Beneath the compute tier pins do not matter, only whether
-// the payload is on its way up: else an acquire of many could fill a middle tier with copies that cannot leave it.
-bool ChunkManager::is_candidate(PayloadId id, int level) const {
-  const Payload& payload = at(id);
-  if (level >= bottom() || payload.copies[static_cast<std::size_t>(level)].state != CopyState::kValid || payload.moving()) return false;
-  return level == 0 ? payload.pins == 0 : !(gathering_ && gathering_->bringing == id);
-}
-
-void ChunkManager::update_candidate(PayloadId id, int level) {
-  Copy& copy = at(id).copies[static_cast<std::size_t>(level)];
-  const bool candidate = is_candidate(id, level);
-  if (candidate == copy.tracked) return;
-  copy.tracked = candidate;
-  if (candidate) {
-    levels_[static_cast<std::size_t>(level)].policy->track(id);
-  } else {
-    levels_[static_cast<std::size_t>(level)].policy->untrack(id);
-  }
-}
-
 // REQUIRES: the target copy has its place.
 void ChunkManager::start_transfer(PayloadId id, int from, int to, Urgency urgency) {
   Payload& payload = at(id);
@@ -195,8 +176,8 @@ void ChunkManager::transfer_done(const Transfer& transfer, Status status) {
     ++(up ? traffic.fetches : traffic.write_backs);
     emit(up ? EventKind::kFetchDone : EventKind::kWriteDone, id, to);
   } else {
-    const Status named = status.with_context(fmt::format("{} of {} ({}) failed", up ? "fetch" : "write-back", payload.spec.name,
-                                                         format_bytes(payload.spec.bytes)));
+    const Status named = status.with_context(
+        fmt::format("{} of {} ({}) failed", up ? "fetch" : "write-back", payload.spec.name, format_bytes(payload.spec.bytes)));
     if (up) {
       failures_.insert_or_assign(id, named);
     } else {

@@ -1,13 +1,12 @@
-// What the manager promises of leases, copies and failures, one behaviour a test, on one thread. chunk_manager_wait_test.cc has
-// what takes several.
-#include "patrickstar/core/mem/chunk_manager.h"
-
+// What the manager promises of leases and copies, one behaviour a test, on one thread. chunk_manager_failure_test.cc and
+// chunk_manager_wait_test.cc have the rest.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <utility>
 
-#include "patrickstar/core/testing/manager_rig.h"
+#include "patrickstar/core/testing/chunk_manager_fixture.h"
 
 namespace patrickstar {
 namespace {
@@ -16,43 +15,6 @@ using testing::AllOf;
 using testing::HasSubstr;
 
 constexpr Bytes kUnit = kPayloadAlignment;
-
-// Compute tier of two payloads over a roomy bottom; payload i is filled with 10 + i.
-class ChunkManagerTest : public testing::Test {
- protected:
-  explicit ChunkManagerTest(const std::vector<Bytes>& capacities = {2 * kUnit, 20 * kUnit}) : rig(capacities) {}
-  ~ChunkManagerTest() override { rig.manager().check_invariants(); }
-
-  void fill(int count) {
-    for (int i = 0; i < count; ++i) {
-      ids.push_back(rig.add());
-      ASSERT_TRUE(rig.fill(ids.back(), 10 + i).ok());
-    }
-    rig.complete_all();
-  }
-  // Writes and lets the copy go down, so that the payload is at the bottom only (two tiers).
-  void send_down(PayloadId id) {
-    ASSERT_TRUE(manager.give_up(id));
-    rig.complete_all();
-    ASSERT_FALSE(manager.resident(id));
-  }
-  std::int64_t fetches() { return manager.stats().kinds[0].fetches; }
-  std::int64_t write_backs() { return manager.stats().kinds[0].write_backs; }
-
-  ManagerRig rig;
-  ChunkManager& manager = rig.manager();
-  std::vector<PayloadId> ids;
-};
-
-class ThreeTiers : public ChunkManagerTest {
- protected:
-  ThreeTiers() : ChunkManagerTest({kUnit, 2 * kUnit, 20 * kUnit}) {}
-};
-
-class OneTier : public ChunkManagerTest {
- protected:
-  OneTier() : ChunkManagerTest({2 * kUnit}) {}
-};
 
 TEST_F(ChunkManagerTest, AcquireBringsAllAndPinsThem) {
   fill(4);
@@ -245,78 +207,6 @@ TEST_F(ChunkManagerTest, MakeRoomEvictsAsMuchAsWasAsked) {
   EXPECT_EQ(rig.value(ids[0]), 10);
 }
 
-TEST_F(ChunkManagerTest, AFailedFetchChangesNothingAndNamesPayloadAndFile) {
-  fill(2);
-  send_down(ids[0]);
-  rig.link(0).failures(Direction::kUp).arm(1);
-  const auto lease = rig.acquire({{ids[1], AccessMode::kWrite}, {ids[0], AccessMode::kRead}});
-  ASSERT_FALSE(lease.ok());
-  EXPECT_EQ(lease.status().code(), StatusCode::kIoError);
-  EXPECT_THAT(lease.status().message(), AllOf(HasSubstr("fetch of chunk 0 param (4.0 KiB) failed"), HasSubstr("/scratch/0")));
-  EXPECT_EQ(rig.link(0).failures(Direction::kUp).injected(), 1);
-  EXPECT_EQ(rig.tier(0).ledger().pinned(), 0);
-  EXPECT_EQ(rig.tier(0).places(), 1u);  // the room for it went back
-  EXPECT_EQ(rig.value(ids[0]), 10);
-  EXPECT_EQ(rig.value(ids[1]), 11);
-}
-
-TEST_F(ChunkManagerTest, AFailedWriteBackKeepsTheOnlyCopy) {
-  fill(1);
-  ASSERT_TRUE(manager.give_up(ids[0]));
-  rig.link(0).fail(0);
-  EXPECT_TRUE(manager.resident(ids[0]));
-  EXPECT_EQ(rig.value(ids[0]), 10);
-  send_down(ids[0]);  // still dirty: it is written now
-  EXPECT_EQ(write_backs(), 1);
-  EXPECT_EQ(rig.value(ids[0]), 10);
-}
-
-TEST_F(ChunkManagerTest, AnAcquireThatNeedsAFailedWriteBackSaysSo) {
-  fill(3);
-  auto written = rig.acquire({{ids[1], AccessMode::kWrite}, {ids[2], AccessMode::kWrite}});
-  ASSERT_TRUE(written.ok());
-  written.value().release();
-  rig.link(0).failures(Direction::kDown).arm(1);
-  const auto lease = rig.acquire(ids[0], AccessMode::kRead);
-  ASSERT_FALSE(lease.ok());
-  EXPECT_EQ(lease.status().code(), StatusCode::kIoError);
-  EXPECT_THAT(lease.status().message(), AllOf(HasSubstr("no room for chunk 0 param"), HasSubstr("write-back of chunk 1 param"),
-                                              HasSubstr("/scratch/0")));
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(rig.value(ids[static_cast<std::size_t>(i)]), 10 + i);
-}
-
-TEST_F(ChunkManagerTest, AFailedCreateLeavesWhatStoodBefore) {
-  fill(2);
-  send_down(ids[0]);
-  send_down(ids[1]);
-  bool seen_while_reserved = false;
-  rig.waiter().set_step([&] {
-    seen_while_reserved |= manager.resident(ids[0]);
-    EXPECT_TRUE(manager.prefetch(ids[0]));
-    EXPECT_FALSE(manager.give_up(ids[0]));
-    manager.check_invariants();
-    return rig.complete_oldest();
-  });
-  rig.link(0).failures(Direction::kUp).arm(1);
-  const auto lease = rig.acquire({{ids[0], AccessMode::kCreate}, {ids[1], AccessMode::kRead}});
-  ASSERT_EQ(lease.status().code(), StatusCode::kIoError);
-  EXPECT_FALSE(seen_while_reserved);
-  EXPECT_EQ(rig.tier(0).places(), 0u);
-  EXPECT_EQ(rig.value(ids[0]), 10);
-}
-
-TEST_F(ChunkManagerTest, AWaitThatNothingEndsTimesOut) {
-  fill(2);
-  send_down(ids[0]);
-  rig.waiter().set_step([] { return false; });
-  const auto lease = rig.acquire(ids[0], AccessMode::kRead);
-  ASSERT_EQ(lease.status().code(), StatusCode::kTimedOut);
-  EXPECT_THAT(lease.status().message(), HasSubstr("1 transfers under way"));
-  manager.check_invariants();
-  rig.waiter().set_step([this] { return rig.complete_oldest(); });
-  EXPECT_EQ(rig.value(ids[0]), 10);
-}
-
 TEST_F(ChunkManagerTest, EventsTellTheStoryInOrder) {
   fill(1);
   send_down(ids[0]);
@@ -331,73 +221,6 @@ TEST_F(ChunkManagerTest, EventsTellTheStoryInOrder) {
     EXPECT_EQ(events[i].payload, ids[0]);
   }
   EXPECT_EQ(kinds, (std::vector<EventKind>{EventKind::kMiss, EventKind::kFetchStart, EventKind::kFetchDone, EventKind::kAccess}));
-}
-
-TEST_F(ThreeTiers, APrefetchGoesUpInTwoHops) {
-  fill(4);  // 3 is up, 1 and 2 in the middle, 0 at the bottom
-  for (const int i : {1, 2, 3}) manager.discard(ids[static_cast<std::size_t>(i)]);
-  EXPECT_TRUE(manager.prefetch(ids[0]));
-  EXPECT_EQ(rig.link(1).pending(), 1u);
-  EXPECT_TRUE(rig.complete_oldest());
-  EXPECT_EQ(rig.link(0).pending(), 1u);
-  EXPECT_TRUE(rig.complete_oldest());
-  EXPECT_TRUE(manager.resident(ids[0]));
-  EXPECT_EQ(rig.value(ids[0]), 10);
-}
-
-TEST_F(ThreeTiers, APrefetchWithoutRoomAboveStaysHalfWay) {
-  fill(4);
-  manager.discard(ids[1]);
-  EXPECT_TRUE(manager.prefetch(ids[0]));
-  rig.complete_all();
-  EXPECT_FALSE(manager.resident(ids[0]));
-  const std::int64_t before = fetches();
-  EXPECT_EQ(rig.value(ids[0]), 10);
-  EXPECT_EQ(fetches(), before + 1);  // one hop only
-}
-
-TEST_F(ThreeTiers, GivingUpEndsAPrefetch) {
-  fill(4);
-  for (const int i : {1, 2, 3}) manager.discard(ids[static_cast<std::size_t>(i)]);
-  EXPECT_TRUE(manager.prefetch(ids[0]));
-  EXPECT_TRUE(manager.give_up(ids[0]));
-  rig.complete_all();
-  EXPECT_FALSE(manager.resident(ids[0]));
-  EXPECT_EQ(rig.value(ids[0]), 10);
-}
-
-TEST_F(ThreeTiers, AnEvictionMakesRoomInTheMiddleFirst) {
-  fill(6);
-  for (int i = 0; i < 6; ++i) EXPECT_EQ(rig.value(ids[static_cast<std::size_t>(i)]), 10 + i);
-  EXPECT_GT(rig.link(1).bytes_down(), 0);
-  EXPECT_GT(rig.link(1).bytes_up(), 0);
-}
-
-TEST_F(ThreeTiers, AVictimThatIsRemovedWhileRoomIsMadeForItLosesNoPlace) {
-  fill(4);
-  bool removed = false;
-  rig.waiter().set_step([&] {
-    if (!std::exchange(removed, true)) manager.remove(ids[3]);
-    return rig.complete_oldest();
-  });
-  EXPECT_TRUE(manager.make_room(kUnit).ok());  // 3 waits for room in the middle
-  EXPECT_TRUE(removed);
-  manager.check_invariants();
-  EXPECT_EQ(rig.tier(0).places(), 0u);
-  EXPECT_EQ(rig.value(ids[0]), 10);
-}
-
-TEST_F(OneTier, HoldsWhatFitsAndSaysWhenNothingCanGiveWay) {
-  fill(2);
-  const PayloadId third = rig.add();
-  const Status status = rig.fill(third, 1);
-  EXPECT_EQ(status.code(), StatusCode::kOutOfRoom);
-  EXPECT_THAT(status.message(), HasSubstr("nothing lies beneath"));
-  EXPECT_FALSE(manager.give_up(ids[0]));
-  manager.discard(ids[0]);
-  ASSERT_TRUE(rig.fill(third, 1).ok());
-  EXPECT_EQ(rig.value(third), 1);
-  EXPECT_EQ(rig.value(ids[1]), 11);
 }
 
 }  // namespace

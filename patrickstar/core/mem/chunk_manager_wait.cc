@@ -1,4 +1,10 @@
-// ChunkManager: waiting, who holds what, and the invariants. chunk_manager.cc has payloads and leases.
+// ChunkManager: waiting, who holds what, and the invariants. chunk_manager.cc lists the other files.
+//
+// [Note: who waits for whom] Each thread counts its leases. One that is about to wait for a lease (or for its turn to gather)
+// is blocked until the next event that could help it: a release, a completion, freed room, the end of a gather. Such an event
+// begins a new epoch, in which nobody is blocked until it has looked again. A wait for a lease fails when all leases of others
+// belong to blocked threads. A thread that gathers lets go of all it has pinned while it waits for a lease, so that a holder
+// who needs room itself can have it.
 #include <fmt/format.h>
 
 #include <atomic>
@@ -38,7 +44,7 @@ Status ChunkManager::wait(Lock& lock) {
                                                    transfers_under_way_, holders_text()));
 }
 
-// Returns once something happened. [Note: who waits for whom] in the header.
+// Returns once something happened. [Note: who waits for whom]
 Status ChunkManager::wait_for_lease(Lock& lock) {
   const std::uint32_t me = holder_of_this_thread();
   const bool gathers = gathering_ && gathering_->thread == me;
@@ -82,7 +88,8 @@ std::string ChunkManager::holders_text() const {
   for (const Payload& payload : payloads_) {
     if (!payload.alive || payload.pins == 0) continue;
     leased += payload.spec.bytes;
-    if (++listed <= 8) text += fmt::format("{}{} ({})", listed > 1 ? ", " : "", payload.spec.name, format_bytes(payload.spec.bytes));
+    if (++listed <= 8)
+      text += fmt::format("{}{} ({})", listed > 1 ? ", " : "", payload.spec.name, format_bytes(payload.spec.bytes));
   }
   if (listed > 8) text += fmt::format(" and {} more", listed - 8);
   std::string result = listed == 0 ? std::string("no chunk is held")
@@ -115,11 +122,11 @@ void ChunkManager::check_invariants() const {
     }
     PS_CHECK(!payload.moving() || payload.copies[static_cast<std::size_t>(payload.from)].state == CopyState::kValid);  // I7
   }
-  PS_CHECK(leaving == leaving_bytes_ && moving == transfers_under_way_);                               // I8
-  PS_CHECK(compute_ledger_ == nullptr || compute_ledger_->pinned() == pinned);                         // I9
+  PS_CHECK(leaving == leaving_bytes_ && moving == transfers_under_way_);        // I8
+  PS_CHECK(compute_ledger_ == nullptr || compute_ledger_->pinned() == pinned);  // I9
   std::int64_t leases = 0;
   for (const std::int32_t held : held_) leases += held;
-  PS_CHECK(leases == leases_ && blocked_leases_ >= 0 && blocked_leases_ <= leases_);             // I10
+  PS_CHECK(leases == leases_ && blocked_leases_ >= 0 && blocked_leases_ <= leases_);  // I10
 }
 
 }  // namespace patrickstar

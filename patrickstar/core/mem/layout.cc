@@ -46,6 +46,8 @@ Bytes Layout::payload_bytes(Elems elems, DType dtype) { return round_up(elems * 
 
 Bytes Layout::tile_state_offset(const TileRange& tile, int i) { return i * round_up(tile.elems * 4, 256); }
 
-Bytes Layout::tile_bytes(const TileRange& tile, int states) { return round_up(tile_state_offset(tile, states), kPayloadAlignment); }
+Bytes Layout::tile_bytes(const TileRange& tile, int states) {
+  return round_up(tile_state_offset(tile, states), kPayloadAlignment);
+}
 
 }  // namespace patrickstar

@@ -150,9 +150,11 @@ TEST(Layout, HoldsForRandomTensors) {
   SCOPED_TRACE("PATRICKSTAR_SEED=" + std::to_string(seed));
   std::mt19937 random(seed);
   for (int round = 0; round < 50; ++round) {
-    Layout layout({.chunk_elems = 1 + static_cast<Elems>(random() % 5000), .tile_elems = 128 * (1 + static_cast<Elems>(random() % 8))});
+    Layout layout(
+        {.chunk_elems = 1 + static_cast<Elems>(random() % 5000), .tile_elems = 128 * (1 + static_cast<Elems>(random() % 8))});
     for (int i = 0; i < 60; ++i) {
-      layout.add({.elems = 1 + static_cast<Elems>(random() % 3000), .training = random() % 3 == 0 ? Training::kFrozen : Training::kTrained});
+      layout.add({.elems = 1 + static_cast<Elems>(random() % 3000),
+                  .training = random() % 3 == 0 ? Training::kFrozen : Training::kTrained});
       if (random() % 10 == 0) layout.close();
     }
     check(layout);

@@ -58,7 +58,7 @@ class Ledger {
   mutable std::mutex mutex_;
   std::array<Bytes, kAccounts> accounts_{};
   Bytes total_ = 0;
-  LedgerPeaks peaks_;               // but for `needed`
+  LedgerPeaks peaks_;  // but for `needed`
   std::atomic<Bytes> pinned_ = 0;
   std::atomic<Bytes> unevictable_ = 0;  // non-model + staging
   std::atomic<Bytes> peak_needed_ = 0;

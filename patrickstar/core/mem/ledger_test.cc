@@ -56,8 +56,9 @@ TEST(Ledger, TheTableSaysWhoHoldsWhat) {
   ASSERT_TRUE(ledger.try_charge(Account::kChunks, 2 * kMiB));
   ASSERT_TRUE(ledger.try_charge(Account::kNonModel, 5 * kMiB));
   ledger.pin(kMiB);
-  EXPECT_THAT(ledger.table(), testing::AllOf(testing::HasSubstr("budget 3.00 GiB"), testing::HasSubstr("chunks 2.0 MiB (1.0 MiB leased)"),
-                                             testing::HasSubstr("non-model 5.0 MiB")));
+  EXPECT_THAT(ledger.table(),
+              testing::AllOf(testing::HasSubstr("budget 3.00 GiB"), testing::HasSubstr("chunks 2.0 MiB (1.0 MiB leased)"),
+                             testing::HasSubstr("non-model 5.0 MiB")));
 }
 
 TEST(LedgerDeathTest, BytesThatAreNotThereCannotBeGivenBack) {

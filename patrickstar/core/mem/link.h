@@ -22,9 +22,9 @@ struct Transfer {
   PayloadId payload;     // for events and messages only
   Direction direction = Direction::kUp;
   Urgency urgency = Urgency::kDemand;
-  Place upper;           // on the tier nearer to compute
-  Place lower;           // on the tier beneath
-  Bytes bytes = 0;       // multiple of kPayloadAlignment
+  Place upper;      // on the tier nearer to compute
+  Place lower;      // on the tier beneath
+  Bytes bytes = 0;  // multiple of kPayloadAlignment
 };
 
 class TransferSink {

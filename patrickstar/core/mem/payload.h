@@ -42,8 +42,8 @@ struct Copy {
 struct Payload {
   PayloadSpec spec;
   std::array<Copy, kMaxLevels> copies;
-  int pins = 0;              // leases, and acquires that wait for it
-  std::int8_t from = -1;     // the transfer under way (at most one): from level, to level
+  int pins = 0;           // leases, and acquires that wait for it
+  std::int8_t from = -1;  // the transfer under way (at most one): from level, to level
   std::int8_t to = -1;
   bool alive = false;        // added and not removed
   bool prefetching = false;  // goes on up to level 0 when the hop under way is done

@@ -10,15 +10,15 @@
 namespace patrickstar {
 
 enum class EventKind : std::uint8_t {
-  kAccess,       // a lease was granted; level 0
-  kMiss,         // an access found no copy on the compute tier; level 0
-  kFetchStart,   // level: where the copy is made
-  kFetchDone,    //
-  kWriteStart,   // a write-back; level: where the copy is made
-  kWriteDone,    //
-  kDrop,         // a copy was freed whose bytes stand elsewhere, or whose contents are dead; level: where it was
-  kFailed,       // a transfer failed; level: where the copy was to be made
-  kStep,         // a training step ended; bytes: its number
+  kAccess,      // a lease was granted; level 0
+  kMiss,        // an access found no copy on the compute tier; level 0
+  kFetchStart,  // level: where the copy is made
+  kFetchDone,   //
+  kWriteStart,  // a write-back; level: where the copy is made
+  kWriteDone,   //
+  kDrop,        // a copy was freed whose bytes stand elsewhere, or whose contents are dead; level: where it was
+  kFailed,      // a transfer failed; level: where the copy was to be made
+  kStep,        // a training step ended; bytes: its number
 };
 
 struct Event {

@@ -22,7 +22,8 @@ TEST(JsonLinesSink, WritesOneObjectALine) {
   {
     auto sink = JsonLinesSink::open(path);
     ASSERT_TRUE(sink.ok());
-    sink.value()->on_event({.kind = EventKind::kFetchDone, .level = 0, .payload = PayloadId(3u), .bytes = 4096, .time = 12, .name = "chunk 3"});
+    sink.value()->on_event(
+        {.kind = EventKind::kFetchDone, .level = 0, .payload = PayloadId(3u), .bytes = 4096, .time = 12, .name = "chunk 3"});
   }
   std::ifstream file(path);
   std::string line;

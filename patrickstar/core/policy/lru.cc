@@ -8,7 +8,8 @@ Lru::Lru() : nodes_{{0, 0}} {}
 
 void Lru::track(PayloadId payload) {
   const std::uint32_t node = payload.value + 1;
-  while (nodes_.size() <= node) nodes_.push_back({static_cast<std::uint32_t>(nodes_.size()), static_cast<std::uint32_t>(nodes_.size())});
+  while (nodes_.size() <= node)
+    nodes_.push_back({static_cast<std::uint32_t>(nodes_.size()), static_cast<std::uint32_t>(nodes_.size())});
   PS_CHECK(nodes_[node].next == node);
   const std::uint32_t last = nodes_[0].previous;
   nodes_[node] = {last, 0};

@@ -17,7 +17,8 @@ const std::vector<NamedPolicy>& all_policies() {
   return policies;
 }
 
-ManagerRig::ManagerRig(const std::vector<Bytes>& capacities, const PolicyFactory& policy) : waiter_([this] { return complete_oldest(); }) {
+ManagerRig::ManagerRig(const std::vector<Bytes>& capacities, const PolicyFactory& policy)
+    : waiter_([this] { return complete_oldest(); }) {
   const char* names[] = {"compute", "middle", "bottom"};
   std::vector<Level> levels;
   for (std::size_t level = 0; level < capacities.size(); ++level) {
@@ -71,7 +72,8 @@ void ManagerRig::complete_all() {
 }
 
 PayloadId ManagerRig::add(Bytes bytes, PayloadKind kind) {
-  auto id = manager_->add({.kind = kind, .name = fmt::format("chunk {} {}", sizes_.size(), payload_kind_name(kind)), .bytes = bytes});
+  auto id =
+      manager_->add({.kind = kind, .name = fmt::format("chunk {} {}", sizes_.size(), payload_kind_name(kind)), .bytes = bytes});
   PS_CHECK(id.ok() && id.value().index() == sizes_.size());
   sizes_.push_back(bytes);
   return id.value();

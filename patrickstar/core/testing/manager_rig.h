@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <random>
 #include <string>
 #include <utility>
@@ -25,6 +26,7 @@ struct NamedPolicy {
   std::string name;
   PolicyFactory make;
 };
+inline void PrintTo(const NamedPolicy& policy, std::ostream* out) { *out << policy.name; }  // for GoogleTest
 // Every policy there is: a new one is a line here.
 const std::vector<NamedPolicy>& all_policies();
 
@@ -44,7 +46,7 @@ class ManagerRig {
   std::size_t pending() const;  // transfers, all links
   bool complete_oldest();       // lowest transfer id first
   bool complete_random(std::mt19937& random);
-  void complete_all();          // also those that completions start
+  void complete_all();  // also those that completions start
 
   // A payload "chunk <n> param"; PS_CHECKs that there is a slot.
   PayloadId add(Bytes bytes = kPayloadAlignment, PayloadKind kind = PayloadKind::kParam);

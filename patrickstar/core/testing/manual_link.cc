@@ -50,8 +50,9 @@ void ManualLink::complete(std::size_t i) {
 
 void ManualLink::fail(std::size_t i) {
   const Transfer transfer = take(i).transfer;
-  sink_->transfer_done(transfer, Status(StatusCode::kIoError, fmt::format("[{}] injected {} error", file_,
-                                                                          transfer.direction == Direction::kUp ? "read" : "write")));
+  sink_->transfer_done(
+      transfer, Status(StatusCode::kIoError,
+                       fmt::format("[{}] injected {} error", file_, transfer.direction == Direction::kUp ? "read" : "write")));
 }
 
 bool ManualLink::complete_random(std::mt19937& random) {

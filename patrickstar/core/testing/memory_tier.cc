@@ -23,7 +23,8 @@ MemoryTier::~MemoryTier() {
 std::byte* MemoryTier::take_block(Bytes bytes) {
   auto& blocks = freed_[bytes];
   if (blocks.empty()) {
-    auto* block = static_cast<std::byte*>(std::aligned_alloc(static_cast<std::size_t>(kPayloadAlignment), static_cast<std::size_t>(bytes)));
+    auto* block =
+        static_cast<std::byte*>(std::aligned_alloc(static_cast<std::size_t>(kPayloadAlignment), static_cast<std::size_t>(bytes)));
     std::memset(block, static_cast<int>(kPoison), static_cast<std::size_t>(bytes));
     return block;
   }

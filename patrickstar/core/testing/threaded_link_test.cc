@@ -27,7 +27,8 @@ TEST(ThreadedLink, ServesEverythingThatWasStarted) {
       upper.push_back(up.allocate(4096).value());
       lower.push_back(down.allocate(4096).value());
       upper[i].address()[9] = static_cast<std::byte>(i);
-      link.start({.id = i, .payload = PayloadId(i), .direction = Direction::kDown, .upper = upper[i], .lower = lower[i], .bytes = 4096});
+      link.start(
+          {.id = i, .payload = PayloadId(i), .direction = Direction::kDown, .upper = upper[i], .lower = lower[i], .bytes = 4096});
     }
   }
   EXPECT_EQ(count.done, static_cast<int>(kTransfers));
