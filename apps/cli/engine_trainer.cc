@@ -1,6 +1,7 @@
 // Training within the budget: through Runtime and Engine.
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "apps/cli/trainer.h"
@@ -80,7 +81,8 @@ class EngineTrainer final : public Trainer {
     summary->peak_model_bytes = peaks.model;
     summary->peak_non_model_bytes = peaks.non_model;
     summary->peak_total_bytes = peaks.total;
-    summary->smallest_budget_bytes = runtime_->smallest_budget();
+    // The estimate has some room for odd pages; a budget that worked is proof.
+    summary->smallest_budget_bytes = std::min(runtime_->smallest_budget(), summary->budget_bytes);
     for (std::size_t kind = 0; kind < kPayloadKinds; ++kind) {
       summary->kinds.push_back(
           {payload_kind_name(static_cast<PayloadKind>(kind)), stats.kinds[kind].read, stats.kinds[kind].written});
@@ -91,8 +93,11 @@ class EngineTrainer final : public Trainer {
     summary->io_backend = runtime_->io_backend();
   }
 
+  bool ran_out_of_room() const override { return runtime_->gate().latched().code() == StatusCode::kOutOfRoom; }
+
   std::string advice() const override {
-    return " (the least budget seen to be needed so far: " + format_bytes(runtime_->smallest_budget()) + ")";
+    return " (the least budget seen to be needed so far: " +
+           format_bytes(std::max(runtime_->smallest_budget(), runtime_->options().memory_budget + kPageBytes)) + ")";
   }
 
  private:

@@ -52,6 +52,7 @@ class PlainTrainer final : public Trainer {
     summary->peak_total_bytes = peaks.used;
   }
 
+  bool ran_out_of_room() const override { return false; }
   std::string advice() const override { return ""; }
 
  private:

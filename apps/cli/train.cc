@@ -208,7 +208,8 @@ int run_train(const TrainOptions& options) {
     } catch (const c10::OutOfMemoryError& error) {
       return fail(1, std::string(error.what_without_backtrace()) + loop.trainer().advice());
     } catch (const c10::Error& error) {
-      return fail(1, error.what_without_backtrace());
+      return fail(1,
+                  error.what_without_backtrace() + (loop.trainer().ran_out_of_room() ? loop.trainer().advice() : std::string()));
     } catch (const bridge::Error& error) {
       return fail(1, error.what() + (error.code() == StatusCode::kOutOfRoom ? loop.trainer().advice() : ""));
     }

@@ -114,7 +114,7 @@ Runtime::~Runtime() {
 Bytes Runtime::smallest_budget() const {
   // A page that a live block keeps is used in part. Blocks of many sizes leave about a fiftieth, and some pages at the least.
   const Bytes needed = ledger().peaks().needed;
-  return round_up(needed + needed / 50 + 3 * kPageBytes, kPageBytes);
+  return round_up(needed + needed / 50 + 8 * kPageBytes, kPageBytes);
 }
 
 void Runtime::reserve_disk(Bytes bytes) { throw_if_error(disk_.tier->reserve(bytes)); }
