@@ -155,6 +155,7 @@ class ChunkManager final : public TransferSink {
   std::vector<std::int32_t> held_;   // leases by thread
   std::int64_t leases_ = 0;          // all
   std::uint64_t epoch_ = 0;          // [Note: who waits for whom]
+  std::uint64_t releases_ = 0;       // of leases, ever
   std::int64_t blocked_leases_ = 0;  // of threads that are blocked in this epoch
   int waiting_ = 0;                  // threads in wait()
   ManagerStats stats_;

@@ -207,6 +207,7 @@ void ChunkManager::release(LeaseSet* leases) {
   for (std::size_t i = 0; i < leases->count_; ++i) unpin(leases->entry(i).payload);
   --held_[leases->holder_];
   --leases_;
+  ++releases_;
   progress();
 }
 

@@ -4,7 +4,8 @@
 // is blocked until the next event that could help it: a release, a completion, freed room, the end of a gather. Such an event
 // begins a new epoch, in which nobody is blocked until it has looked again. A wait for a lease fails when all leases of others
 // belong to blocked threads. A thread that gathers lets go of all it has pinned while it waits for a lease, so that a holder
-// who needs room itself can have it.
+// who needs room itself can have it, and begins again only when a lease was released: two holders that each lack a little more
+// than one evicted payload would otherwise take from it for ever what it fetches for ever.
 #include <fmt/format.h>
 
 #include <atomic>
@@ -44,7 +45,8 @@ Status ChunkManager::wait(Lock& lock) {
                                                    transfers_under_way_, holders_text()));
 }
 
-// Returns once something happened. [Note: who waits for whom]
+// Returns once something happened that may help: for one who gathers only a release, as whoever holds leases takes what it let go
+// of and would go on taking what it fetches again. [Note: who waits for whom]
 Status ChunkManager::wait_for_lease(Lock& lock) {
   const std::uint32_t me = holder_of_this_thread();
   const bool gathers = gathering_ && gathering_->thread == me;
@@ -54,15 +56,17 @@ Status ChunkManager::wait_for_lease(Lock& lock) {
     let_go_of_gathered();
     progress();
   }
-  const std::uint64_t seen = epoch_;
+  const std::uint64_t& helped = gathers ? releases_ : epoch_;
+  const std::uint64_t before = helped;
   Status status;
-  while (status.ok() && epoch_ == seen) {
+  while (status.ok() && helped == before) {
     status = can_wait_for_lease(me);
     if (!status.ok()) break;
+    const std::uint64_t seen = epoch_;
     blocked_leases_ += held_[me];
     if (gathers) gathering_->blocked = true;
     status = wait(lock);
-    if (epoch_ != seen) break;
+    if (epoch_ != seen) continue;
     blocked_leases_ -= held_[me];
     if (gathers) gathering_->blocked = false;
   }

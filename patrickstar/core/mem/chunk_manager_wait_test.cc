@@ -152,6 +152,29 @@ TEST_F(WaitTest, AGatherThatWaitsForALeaseLetsGoOfWhatItHas) {
   EXPECT_EQ(*lease.value().address(1), std::byte{10});
 }
 
+// Holders that each lack a little more than one payload would take from it for ever what it fetches for ever.
+TEST_F(WaitTest, AGatherThatLetGoFetchesNothingUntilALeaseIsReleased) {
+  LeaseSet theirs;
+  other.run([&] { theirs = read(ids[3]); });
+  int steps = 0;
+  my_step = [&] {
+    if (++steps < 4) {
+      other.run([&] {
+        if (rig.tier(0).ledger().room() < kUnit) EXPECT_TRUE(rig.manager().make_room(kUnit).ok());
+      });
+    } else {
+      other.run([&] { theirs.release(); });
+    }
+    return true;
+  };
+  const auto before = rig.manager().stats().kinds[static_cast<std::size_t>(PayloadKind::kParam)].fetches;
+  const auto lease = rig.acquire({{ids[0], AccessMode::kRead}, {ids[1], AccessMode::kRead}});
+  ASSERT_TRUE(lease.ok()) << lease.status().message();
+  EXPECT_EQ(steps, 4);
+  const auto fetches = rig.manager().stats().kinds[static_cast<std::size_t>(PayloadKind::kParam)].fetches - before;
+  EXPECT_EQ(fetches, 3);  // the first try, and both at last
+}
+
 TEST_F(WaitTest, ACreateThatWaitsGivesItsRoomToo) {
   LeaseSet theirs;
   other.run([&] { theirs = read(ids[3]); });
