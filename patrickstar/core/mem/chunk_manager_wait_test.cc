@@ -160,7 +160,9 @@ TEST_F(WaitTest, AGatherThatLetGoFetchesNothingUntilALeaseIsReleased) {
   my_step = [&] {
     if (++steps < 4) {
       other.run([&] {
-        if (rig.tier(0).ledger().room() < kUnit) EXPECT_TRUE(rig.manager().make_room(kUnit).ok());
+        if (rig.tier(0).ledger().room() < kUnit) {
+          EXPECT_TRUE(rig.manager().make_room(kUnit).ok());
+        }
       });
     } else {
       other.run([&] { theirs.release(); });
