@@ -8,15 +8,6 @@
 
 namespace patrickstar {
 
-const char* payload_kind_name(PayloadKind kind) {
-  switch (kind) {
-    case PayloadKind::kParam: return "param";
-    case PayloadKind::kGrad: return "grad";
-    case PayloadKind::kState: return "state";
-  }
-  return "unknown";
-}
-
 ChunkManager::ChunkManager(ChunkManagerOptions options)
     : levels_(std::move(options.levels)),
       waiter_(options.waiter),

@@ -10,18 +10,11 @@
 #include <vector>
 
 #include "patrickstar/core/base/ids.h"
+#include "patrickstar/core/trace/access.h"
 
 namespace patrickstar {
 
 class ChunkManager;
-
-// kRead never dirties. kWrite reads and writes. kCreate overwrites everything: what the payload held is not fetched.
-enum class AccessMode : std::uint8_t { kRead, kWrite, kCreate };
-
-struct Access {
-  PayloadId payload;
-  AccessMode mode = AccessMode::kRead;
-};
 
 // When something asynchronous is done: the `sequence`-th piece of work on a queue. The CPU's is always done.
 struct Fence {

@@ -8,13 +8,9 @@
 #include "patrickstar/core/base/ids.h"
 #include "patrickstar/core/base/units.h"
 #include "patrickstar/core/mem/tier.h"
+#include "patrickstar/core/trace/access.h"
 
 namespace patrickstar {
-
-// kState: a tile, that is a slice of the optimizer state (master, exp_avg, exp_avg_sq side by side).
-enum class PayloadKind : std::uint8_t { kParam, kGrad, kState };
-inline constexpr std::size_t kPayloadKinds = 3;
-const char* payload_kind_name(PayloadKind kind);
 
 struct PayloadSpec {
   PayloadKind kind = PayloadKind::kParam;
