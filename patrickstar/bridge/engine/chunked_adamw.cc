@@ -30,6 +30,7 @@ ChunkedAdamW::ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerPa
                                                            " is not attached to the engine: call Engine::attach first"));
     }
   }
+  core_->runtime().manager().step_done();  // steps begin here
 }
 
 double ChunkedAdamW::clip_grad_norm_(double max_norm) {
@@ -66,6 +67,7 @@ torch::Tensor ChunkedAdamW::step(LossClosure closure) {
   for (std::size_t chunk = 0; chunk < core_->data().layout().chunks(); ++chunk) update_chunk(ChunkId(chunk));
   grad_scale_ = 1.0;
   ++steps_;
+  core_->runtime().manager().step_done();
   if (EventSink* events = core_->runtime().options().events; events != nullptr) {
     events->on_event({.kind = EventKind::kStep, .bytes = steps_, .time = core_->runtime().clock().now()});
   }
