@@ -89,6 +89,7 @@ class ChunkManager final : public TransferSink {
 
  private:
   friend class LeaseSet;
+  class RoomSeeker;
   using Lock = std::unique_lock<std::mutex>;
   // The acquire that may hold some of its payloads and lack others: one at a time, so that no two can each hold what the
   // other lacks.
@@ -173,6 +174,7 @@ class ChunkManager final : public TransferSink {
   std::uint64_t releases_ = 0;       // of leases, ever
   std::int64_t blocked_leases_ = 0;  // of threads that are blocked in this epoch
   int waiting_ = 0;                  // threads in wait()
+  int room_seekers_ = 0;             // threads in make_room()
   ManagerStats stats_;
 };
 

@@ -37,8 +37,21 @@ Result<Place> ChunkManager::allocate(Lock& lock, int level, Bytes bytes) {
   }
 }
 
+// While someone makes room nobody else takes it ahead of need.
+class ChunkManager::RoomSeeker {
+ public:
+  explicit RoomSeeker(ChunkManager* manager) : manager_(manager) { ++manager_->room_seekers_; }
+  ~RoomSeeker() { --manager_->room_seekers_; }
+  RoomSeeker(const RoomSeeker&) = delete;
+  RoomSeeker& operator=(const RoomSeeker&) = delete;
+
+ private:
+  ChunkManager* const manager_;
+};
+
 // Returns when `bytes` were freed on the level since the call, or fewer if no more can be: the caller tries again and comes back.
 Status ChunkManager::make_room(Lock& lock, int level, Bytes bytes) {
+  const RoomSeeker seeker(this);
   const auto l = static_cast<std::size_t>(level);
   const Bytes freed_before = freed_bytes_[l];
   const std::int64_t failed_before = failed_write_backs_;
@@ -111,7 +124,7 @@ void ChunkManager::let_go_if_done(PayloadId id) {
 
 // Starts what the schedule wants brought, as far as there is room.
 void ChunkManager::pump() {
-  if (schedule_ == nullptr) return;
+  if (schedule_ == nullptr || room_seekers_ > 0) return;
   while (const auto want = schedule_->want()) {
     Payload& payload = at(want->payload);
     Copy& copy = payload.copies[0];
@@ -146,7 +159,7 @@ bool ChunkManager::prefetch(PayloadId id) {
     payload.prefetching = payload.to < payload.from && payload.to > 0;
     return payload.to < payload.from;
   }
-  return from > 0 && start_prefetch(id);
+  return from > 0 && room_seekers_ == 0 && start_prefetch(id);
 }
 
 // REQUIRES: not moving, valid beneath the compute tier only.

@@ -122,6 +122,10 @@ void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& 
                                       [](std::size_t m, const PlannedFetch& fetch) { return m < fetch.moment; });
   next_fetch_ = static_cast<std::size_t>(later - plan_.fetches.begin());
   fetch_cycle_ = follower_.position() / n;
+  if (next_fetch_ == plan_.fetches.size()) {
+    next_fetch_ = 0;
+    ++fetch_cycle_;
+  }
   if (policy_ != nullptr) policy_->rebuild();
 }
 
