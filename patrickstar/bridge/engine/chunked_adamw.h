@@ -20,8 +20,9 @@ class ChunkedAdamW final : public torch::optim::Optimizer {
   ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerParamGroup> groups, torch::optim::AdamWOptions defaults = {});
   ChunkedAdamW(Engine& engine, std::vector<torch::Tensor> parameters, torch::optim::AdamWOptions defaults = {});
 
-  // Hyperparameters are taken as they are now. Throws Error: a failure latched since the last step, a transfer that failed.
-  // After an error some tiles may be updated and others not: resume from a checkpoint.
+  // Hyperparameters are taken as they are now. Throws Error: an operator that failed since the last step (told once, and nothing
+  // was done: zero_grad() and go on), an attach that failed, a transfer that failed here. After the last some tiles may be
+  // updated and others not: resume from a checkpoint.
   torch::Tensor step(LossClosure closure = nullptr) override;
   // The global norm of all gradients, and the factor by which the next step() scales them so that it is at most `max_norm`.
   // Exact: the same bits for every budget. Throws Error.
