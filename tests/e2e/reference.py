@@ -24,9 +24,10 @@ The first five are the case; logits, losses and final are what the C++ side comp
 entropy, backward and one AdamW update (decoupled weight decay on every parameter) in fp32.
 
 Tolerances: logits 1e-5 of the largest logit; losses 1e-5 relative. Final weights are held against the distance that Adam can
-travel, learning_rate * steps: 2e-3 of it in root mean square per tensor, and not one element further apart than twice it
-(an update is near learning_rate * sign(gradient) at first, so where the true gradient is 0, as for the bias of the keys,
-rounding alone decides its direction: those biases are held to the second bound only).
+travel, learning_rate * steps: 1e-4 of it in root mean square per tensor, and no element further apart than 1e-2 of it. Seen were
+5e-7, 1e-7, 3.2e-6 and 1.1e-4; one constant of AdamW that is wrong by 1 % gives 5e-4 or more in root mean square. The epsilon of the
+case must be far above the rounding of gradients (1e-4 is): else an update is near learning_rate * sign(gradient) at first, and
+where the true gradient is 0, as for the bias of the keys, rounding alone decides its direction.
 """
 
 import json
@@ -39,8 +40,8 @@ from torch import nn
 
 LOGITS_TOLERANCE = 1e-5
 LOSS_TOLERANCE = 1e-5
-WEIGHTS_RMS_TOLERANCE = 2e-3
-WEIGHTS_MAX_TOLERANCE = 2.0
+WEIGHTS_RMS_TOLERANCE = 1e-4
+WEIGHTS_MAX_TOLERANCE = 1e-2
 
 
 class CaseError(Exception):
@@ -251,12 +252,10 @@ def check_case(case_dir):
     worst_rms = worst_max = 0.0
     for name, parts in names:
         whole = read_weight(case_dir / "final", name, parts)
-        for i, (part, values) in enumerate(zip(parts, whole.split([p.shape[0] for p in parts]))):
+        for part, values in zip(parts, whole.split([p.shape[0] for p in parts])):
             apart = (part.detach() - values) / travelled
             worst_max = max(worst_max, check(f"final weights of {name} (largest, in learning_rate * steps)",
                                              apart.abs().max().item(), WEIGHTS_MAX_TOLERANCE))
-            if name.endswith("qkv.bias") and i == 1:
-                continue
             worst_rms = max(worst_rms, check(f"final weights of {name} (rms, in learning_rate * steps)",
                                              apart.square().mean().sqrt().item(), WEIGHTS_RMS_TOLERANCE))
     return (f"ok: logits {worst_logit:.2g}, losses {worst_loss:.2g}, final weights {worst_rms:.2g} rms and {worst_max:.2g} at most "

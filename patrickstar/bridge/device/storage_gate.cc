@@ -67,10 +67,4 @@ void set_text(c10::StorageImpl* storage, const std::string& text) { storage->get
 
 bool armed(const c10::StorageImpl* storage) { return storage->*get(ThrowFlag{}); }
 
-void hand_back(c10::StorageImpl* storage, void* address, void* context, void (*deleter)(void*)) {
-  (void)storage->_mutable_data_ptr_no_checks().release_context();
-  set_flags(storage, false);
-  storage->set_data_ptr_noswap(c10::DataPtr(address, context, deleter, c10::Device(c10::DeviceType::CPU)));
-}
-
 }  // namespace patrickstar::bridge

@@ -29,7 +29,5 @@ void arm(c10::StorageImpl* storage);
 // Changes the text that an armed storage raises.
 void set_text(c10::StorageImpl* storage, const std::string& text);
 bool armed(const c10::StorageImpl* storage);
-// Ends our control: the storage owns `address` through `context` and `deleter` from now on, as a plain one.
-void hand_back(c10::StorageImpl* storage, void* address, void* context, void (*deleter)(void*));
 
 }  // namespace patrickstar::bridge

@@ -74,6 +74,7 @@ TEST(StorageGate, TheOldMemoryCanBeKept) {
   int context = 1;
   const at::Tensor tensor = at::full({4}, 3.0f);
   const c10::DataPtr old = take_over_keeping(tensor.storage().unsafeGetStorageImpl(), &context, &count_deletion, "armed");
+  ASSERT_NE(old.get(), nullptr);
   EXPECT_EQ(static_cast<const float*>(old.get())[3], 3.0f);
 }
 

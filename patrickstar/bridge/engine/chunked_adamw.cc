@@ -23,6 +23,7 @@ ChunkedAdamW::ChunkedAdamW(Engine& engine, std::vector<torch::Tensor> parameters
 ChunkedAdamW::ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerParamGroup> groups,
                            torch::optim::AdamWOptions defaults, UpdateTiming timing)
     : Optimizer(std::move(groups), std::make_unique<torch::optim::AdamWOptions>(defaults)), core_(engine.core()) {
+  throw_if_error(core_->failure());
   for (const auto& group : param_groups()) {
     (void)adamw_options(group);
     for (const auto& tensor : group.params()) {
@@ -75,7 +76,9 @@ torch::Tensor ChunkedAdamW::step(LossClosure closure) {
     loss = closure();
   }
   const at::NoGradGuard no_grad;
-  throw_if_error(core_->runtime().gate().latched());
+  throw_if_error(core_->failure());
+  throw_if_error(core_->runtime().gate().take_latched().with_context(
+      "[optimizer] step() did nothing, because an operator failed since the last one"));
   schedule_->step();
   grad_scale_ = 1.0;
   ++steps_;

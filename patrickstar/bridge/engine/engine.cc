@@ -7,7 +7,7 @@
 
 #include "patrickstar/bridge/device/storage_gate.h"
 #include "patrickstar/bridge/engine/error.h"
-#include "patrickstar/core/base/check.h"
+#include "patrickstar/core/base/text.h"
 
 namespace patrickstar::bridge {
 namespace {
@@ -49,6 +49,29 @@ at::Tensor tensor_without_bytes(const at::Tensor& like, at::ScalarType type) {
   return tensor;
 }
 
+Status status_of_current_exception() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return Status(error.code(), error.what());
+  } catch (const c10::OutOfMemoryError& error) {
+    return Status(StatusCode::kOutOfRoom, error.what_without_backtrace());
+  } catch (const c10::Error& error) {
+    return Status(StatusCode::kUnavailable, error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    return Status(StatusCode::kUnavailable, error.what());
+  }
+}
+
+void check_budget(const torch::nn::Module& module, const std::string& prefix, DType dtype, Bytes budget) {
+  const SmallestOperator largest = largest_parameter(module, dtype);
+  if (largest.bytes <= budget) return;
+  throw Error(Status(StatusCode::kInvalidArgument, "[engine] a memory budget of " + format_bytes(budget) +
+                                                       " is impossible: " + prefix + largest.name +
+                                                       "'s value and gradient alone take " + format_bytes(largest.bytes) +
+                                                       " (a lower bound); give a larger memory budget"));
+}
+
 }  // namespace
 
 Engine::Engine(std::shared_ptr<Runtime> runtime, EngineOptions options) {
@@ -61,13 +84,15 @@ Engine::~Engine() {
 }
 
 void Engine::attach(torch::nn::Module& module, const std::string& prefix) {
+  throw_if_error(core_->failure());
   const at::NoGradGuard no_grad;
+  const std::string path = prefix.empty() ? "" : prefix + ".";
   std::vector<at::Tensor> tensors;
   std::vector<TensorSpec> specs;
   std::set<const c10::TensorImpl*> seen;
   std::set<const c10::StorageImpl*> storages;
   for (const auto& item : module.named_parameters(/*recurse=*/true)) {
-    const std::string name = prefix.empty() ? item.key() : prefix + "." + item.key();
+    const std::string name = path + item.key();
     const at::Tensor& tensor = item.value();
     if (!tensor.defined() || tensor.numel() == 0) continue;
     if (core_->find(tensor.unsafeGetTensorImpl()) != nullptr || !seen.insert(tensor.unsafeGetTensorImpl()).second) continue;
@@ -80,17 +105,29 @@ void Engine::attach(torch::nn::Module& module, const std::string& prefix) {
     specs.push_back({name, tensor.numel(), tensor.requires_grad() ? Training::kTrained : Training::kFrozen});
     tensors.push_back(tensor);
   }
-  const std::vector<TensorId> ids = value_or_throw(core_->data().add(specs));
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    at::Tensor& tensor = tensors[i];
-    const DType from = dtype_of(specs[i].name, tensor);
-    throw_if_error(core_->data().fill(ids[i], tensor.const_data_ptr(), from));
-    auto parameter = std::make_unique<Parameter>(core_.get(), ids[i], tensor, specs[i].training);
-    if (from != core_->data().dtype()) tensor.set_data(tensor_without_bytes(tensor, scalar_type(core_->data().dtype())));
-    parameter->adopt_storage(tensor, core_);
-    parameter->watch(core_);
-    core_->enter(std::move(parameter));
+  if (specs.empty()) return;
+  check_budget(module, path, core_->data().dtype(), core_->runtime().options().memory_budget);
+  core_->runtime().reserve_disk(core_->data().bytes_to_add(specs));
+  std::size_t i = 0;
+  try {
+    const std::vector<TensorId> ids = value_or_throw(core_->data().add(specs));
+    for (; i < ids.size(); ++i) take_over_parameter(ids[i], specs[i], tensors[i]);
+  } catch (const std::exception&) {
+    core_->fail(status_of_current_exception().with_context(
+        "[engine] attaching " + specs[i].name +
+        " failed half-way, so this Engine cannot be used any more (release() the module and attach it to a new one)"));
+    throw Error(core_->failure());
   }
+}
+
+void Engine::take_over_parameter(TensorId id, const TensorSpec& spec, at::Tensor& tensor) {
+  const DType from = dtype_of(spec.name, tensor);
+  throw_if_error(core_->data().fill(id, tensor.const_data_ptr(), from));
+  auto parameter = std::make_unique<Parameter>(core_.get(), id, tensor, spec.training);
+  if (from != core_->data().dtype()) tensor.set_data(tensor_without_bytes(tensor, scalar_type(core_->data().dtype())));
+  parameter->adopt_storage(tensor, core_);
+  parameter->watch(core_);
+  core_->enter(std::move(parameter));
 }
 
 void Engine::release(torch::nn::Module& module) {
@@ -140,7 +177,9 @@ void Engine::visit(const Visitor& visitor) {
 SmallestOperator largest_parameter(const torch::nn::Module& module, DType dtype) {
   SmallestOperator largest;
   for (const auto& item : module.named_parameters(/*recurse=*/true)) {
-    const Bytes bytes = 2 * item.value().numel() * dtype_bytes(dtype);
+    const at::Tensor& tensor = item.value();
+    if (!tensor.defined()) continue;
+    const Bytes bytes = (tensor.requires_grad() ? 2 : 1) * tensor.numel() * dtype_bytes(dtype);
     if (bytes > largest.bytes) largest = {item.key(), bytes};
   }
   return largest;

@@ -38,7 +38,9 @@ class Engine {
 
   // Takes over every parameter of `module` that is not attached yet, converting it to the Engine's dtype; masters start from
   // the value as it is handed over. `prefix` goes before names. Buffers stay where they are.
-  // Throws Error: disk full, budget too small, a parameter that cannot be managed (named).
+  // Throws Error: a parameter that cannot be managed (named), a budget that its parameters alone prove impossible, no room on the
+  // disk; then nothing changed. If it fails after that (a transfer), the Engine is of no use any more: every later attach and
+  // step throws the same line, and release() gives the parameters back.
   void attach(torch::nn::Module& module, const std::string& prefix = "");
   // Ordinary tensors again, with storages of their own outside chunk space. Throws Error: no room; then nothing changed
   // for the parameters not reached yet.
@@ -55,13 +57,15 @@ class Engine {
   void visit(const Visitor& visitor);
 
  private:
+  void take_over_parameter(TensorId id, const TensorSpec& spec, at::Tensor& tensor);
+
   std::shared_ptr<EngineCore> core_;
 };
 
 // A lower bound of the budget that a module can be trained in: from its parameters alone. Bytes.
 struct SmallestOperator {
   std::string name;  // the largest parameter
-  Bytes bytes = 0;   // its value and gradient, that one operator needs together
+  Bytes bytes = 0;   // its value, and its gradient if it has one: both must be there when the gradient arrives
 };
 SmallestOperator largest_parameter(const torch::nn::Module& module, DType dtype);
 

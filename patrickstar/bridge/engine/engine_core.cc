@@ -24,6 +24,11 @@ Parameter* EngineCore::find(const c10::TensorImpl* tensor) {
   return found == by_tensor_.end() ? nullptr : found->second;
 }
 
+void EngineCore::fail(Status why) {
+  failure_ = std::move(why);
+  for (const auto& parameter : parameters_) parameter->unwatch();
+}
+
 void EngineCore::enter(std::unique_ptr<Parameter> parameter) {
   by_tensor_.emplace(parameter->key(), parameter.get());
   parameters_.push_back(std::move(parameter));

@@ -43,6 +43,11 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   // autograd made them, which saves a copy. Never where chunks have had to give way.
   bool gradients_may_stay() const;
 
+  // Not ok for ever once an attach failed half-way: parameters are missing, so nothing here can be trained any more. Those that
+  // were attached stay readable; no more gradients are taken.
+  const Status& failure() const { return failure_; }
+  void fail(Status why);
+
   GradientNorm gradient_norm = GradientNorm::kWhenAsked;
 
  private:
@@ -53,6 +58,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   UpdateSchedule* schedule_ = nullptr;
   std::vector<std::unique_ptr<Parameter>> parameters_;
   std::unordered_map<const c10::TensorImpl*, Parameter*> by_tensor_;
+  Status failure_;
 };
 
 }  // namespace patrickstar::bridge

@@ -35,6 +35,19 @@ Bytes ModelData::bytes_per_element(DType dtype, GradientPlacement gradients, Tra
   return value + states + (gradients == GradientPlacement::kOwnChunks ? value : 0);
 }
 
+Bytes ModelData::bytes_to_add(const std::vector<TensorSpec>& specs) const {
+  Layout trial = layout_;
+  for (const TensorSpec& spec : specs) trial.add(spec);
+  Bytes bytes = 0;
+  for (std::size_t c = layout_.chunks(); c < trial.chunks(); ++c) {
+    const ChunkLayout& chunk = trial.chunk(ChunkId(c));
+    const bool has_gradients = chunk.training == Training::kTrained && gradients_ == GradientPlacement::kOwnChunks;
+    bytes += Layout::payload_bytes(chunk.elems, dtype_) * (has_gradients ? 2 : 1);
+    for (const TileRange& range : trial.tiles(ChunkId(c))) bytes += Layout::tile_bytes(range, states());
+  }
+  return bytes;
+}
+
 Result<std::vector<TensorId>> ModelData::add(std::vector<TensorSpec> specs) {
   std::vector<TensorId> ids;
   const std::size_t first_chunk = layout_.chunks();

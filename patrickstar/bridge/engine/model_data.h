@@ -54,8 +54,11 @@ class ModelData {
   ModelData(const ModelData&) = delete;
   ModelData& operator=(const ModelData&) = delete;
 
-  // Places tensors, closes their chunks and takes their disk slots. Errors: disk full; then nothing of them exists.
+  // Places tensors, closes their chunks and takes their disk slots. Errors: disk full; then they are placed without payloads, and
+  // nothing can be done with it but to destroy it.
   Result<std::vector<TensorId>> add(std::vector<TensorSpec> specs);
+  // The bytes that add(specs) would take, to the byte.
+  Bytes bytes_to_add(const std::vector<TensorSpec>& specs) const;
   // The bytes that `add` would take, by kind of training, without the alignment of chunks to pages.
   static Bytes bytes_per_element(DType dtype, GradientPlacement gradients, Training training);
 

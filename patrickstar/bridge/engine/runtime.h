@@ -64,13 +64,10 @@ class Runtime final : private RoomMaker {
   // "io_uring+O_DIRECT" and the like.
   const std::string& io_backend() const { return disk_.backend; }
   // The smallest budget that would have sufficed for what was done so far: what no eviction could have given back, and what
-  // the arena's partly used pages take on top. Bytes.
+  // the arena's partly used pages and the contiguity of its largest block take on top. Bytes.
   Bytes smallest_budget() const;
-  // Preallocates so much of the scratch file now, so that a full disk is found before the first step. Throws Error.
+  // Preallocates so much more of the scratch file than is in use, so that a full disk is found early. Throws Error.
   void reserve_disk(Bytes bytes);
-
-  // Model data that the ledger's chunks do not show: gradients kept where they arose give way first.
-  void set_early_room_maker(RoomMaker* maker) { early_ = maker; }
 
  private:
   explicit Runtime(const RuntimeOptions& options) : options_(options), waiter_(options.time_out) {}
@@ -86,7 +83,6 @@ class Runtime final : private RoomMaker {
   std::unique_ptr<Orchestrator> orchestrator_;
   std::unique_ptr<ChunkManager> manager_;
   std::unique_ptr<OperatorGate> gate_;
-  std::atomic<RoomMaker*> early_ = nullptr;
 };
 
 }  // namespace patrickstar::bridge

@@ -34,12 +34,12 @@ Status OperatorGate::open_displaced(StorageBacking* backing) {
   if (!bytes.ok()) return bytes.status();
   const std::lock_guard lock(mutex_);
   if (backing->displaced_ == nullptr) backing->displaced_ = std::move(bytes).value();
-  if (backing->open_count_++ == 0) open_at(backing->storage(), backing->displaced_->address());
+  show(backing, backing->displaced_->address());
   return {};
 }
 
 // REQUIRES: mutex_ held.
-void OperatorGate::open_in_chunk(StorageBacking* backing, std::byte* address) {
+void OperatorGate::show(StorageBacking* backing, void* address) {
   if (backing->open_count_++ > 0) return;
   if (std::exchange(backing->shows_failure_, false)) set_text(backing->storage(), backing->armed_text());
   open_at(backing->storage(), address);
@@ -80,7 +80,7 @@ Result<OpenStorages> OperatorGate::open(std::span<const OpenRequest> requests) {
   std::size_t lease = 0;
   for (std::size_t i = 0; i < requests.size(); ++i) {
     if (offsets[i] == kDisplaced) continue;
-    open_in_chunk(requests[i].backing, open.leases_.address(lease++) + offsets[i]);
+    show(requests[i].backing, open.leases_.address(lease++) + offsets[i]);
     open.requests_.push_back(requests[i]);
   }
   return open;
@@ -126,9 +126,9 @@ Status OperatorGate::latched() const {
   return latched_;
 }
 
-void OperatorGate::clear_latched() {
+Status OperatorGate::take_latched() {
   const std::lock_guard lock(mutex_);
-  latched_ = {};
+  return std::exchange(latched_, Status());
 }
 
 }  // namespace patrickstar::bridge

@@ -1,7 +1,8 @@
 // OperatorGate: opens all managed storages of one operator together and closes them after it.
 //
 // Any thread. A storage may be open several times (nested operators, several threads): it is armed again when the last one
-// closes. Failures leave every storage of the operator armed with the failure's text and are latched.
+// closes. Failures leave every storage of the operator armed with the failure's text until it is opened again, and the first
+// is latched until somebody takes it.
 #pragma once
 
 #include <memory>
@@ -45,15 +46,16 @@ class OperatorGate {
   Result<OpenStorages> open(std::span<const OpenRequest> requests);
   // Puts the failure's text on each storage and remembers the first failure.
   void fail(std::span<const OpenRequest> requests, const Status& status);
-  // The first failure since the last clear; ok if there was none.
+  // The first failure since the last take_latched(); ok if there was none.
   Status latched() const;
-  void clear_latched();
+  // The same, told once: nothing is latched afterwards.
+  Status take_latched();
 
  private:
   friend class OpenStorages;
   void close(OpenStorages* open);
   Status open_displaced(StorageBacking* backing);
-  void open_in_chunk(StorageBacking* backing, std::byte* address);
+  static void show(StorageBacking* backing, void* address);
 
   ChunkManager* const manager_;
   mutable std::mutex mutex_;  // open counts, armed states, latched_

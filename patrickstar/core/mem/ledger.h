@@ -15,6 +15,7 @@
 
 namespace patrickstar {
 
+// Nothing is charged to kStaging yet: it is for the ring of registered buffers through which tiles will stream (issue B).
 enum class Account : std::uint8_t { kChunks, kStaging, kNonModel, kFree };
 inline constexpr std::size_t kAccounts = 4;
 
