@@ -124,17 +124,18 @@ class GapRun {
   Bytes lost_per_step() {
     std::map<std::vector<Bytes>, std::pair<int, Bytes>> seen;  // held_ after a step: which step, lost until then
     Bytes lost = 0;
-    for (int step = 1; step <= kMaxSteps; ++step) {
+    const int most = static_cast<int>(std::clamp<std::size_t>(kMostTouches / (touches_.count + 1), 50, 500));
+    for (int step = 1; step <= most; ++step) {
       for (std::size_t t = 0; t < n_; ++t) lost += moment(static_cast<std::size_t>(step - 1) * n_ + t, t);
       const auto [found, is_new] = seen.emplace(held_, std::pair(step, lost));
       if (!is_new) return (lost - found->second.second) / (step - found->second.first);
     }
-    return lost / kMaxSteps;
+    return lost / most;
   }
 
  private:
   static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
-  static constexpr int kMaxSteps = 500;
+  static constexpr std::size_t kMostTouches = 2'000'000;  // about half a second
 
   void insert(std::uint32_t payload) {
     kept_.insert({end_[payload], payload});
