@@ -8,6 +8,8 @@
 #include <random>
 #include <sstream>
 
+#include "patrickstar/core/testing/seed.h"
+
 namespace patrickstar {
 namespace {
 
@@ -168,6 +170,27 @@ TEST_F(TraceIoTest, AFileCutShortAnywhereIsRefused) {
     ASSERT_FALSE(trace.ok()) << length;
     ASSERT_EQ(trace.status().code(), StatusCode::kInvalidArgument);
   }
+}
+
+TEST_F(TraceIoTest, AnyOneByteChangedIsRefusedOrStillATrace) {
+  const std::uint32_t seed = test_seed(12);
+  std::mt19937 random(seed);
+  const std::string alphabet = "0123456789 +-prgswce#\n\r\t";
+  int refused = 0;
+  for (int i = 0; i < 500; ++i) {
+    std::string text = kExample;
+    char& changed = text[random() % text.size()];
+    changed = random() % 4 == 0 ? static_cast<char>(random() % 256) : alphabet[random() % alphabet.size()];
+    const auto trace = load(text);
+    if (!trace.ok()) {
+      ASSERT_EQ(trace.status().code(), StatusCode::kInvalidArgument) << "seed " << seed << " case " << i;
+      ++refused;
+      continue;
+    }
+    ASSERT_TRUE(save_trace(trace.value(), path_).ok()) << "seed " << seed << " case " << i;
+    ASSERT_TRUE(load_trace(path_).ok()) << "seed " << seed << " case " << i;
+  }
+  EXPECT_GT(refused, 250);
 }
 
 TEST_F(TraceIoTest, SumsAreBoundedToo) {
