@@ -15,7 +15,8 @@ ChunkManager::ChunkManager(ChunkManagerOptions options)
       clock_(options.clock),
       compute_ledger_(options.compute_ledger),
       events_(options.events),
-      schedule_(options.schedule) {
+      schedule_(options.schedule),
+      prefetch_depth_(options.prefetch_depth) {
   PS_CHECK(!levels_.empty() && levels_.size() <= static_cast<std::size_t>(kMaxLevels) && waiter_ != nullptr && clock_ != nullptr);
   for (int level = 0; level < bottom(); ++level) {
     PS_CHECK(levels_[static_cast<std::size_t>(level)].policy != nullptr);

@@ -45,8 +45,11 @@ struct ChunkManagerOptions {
   Waiter* waiter = nullptr;
   const Clock* clock = nullptr;
   Ledger* compute_ledger = nullptr;  // told of pinned bytes, asked for non-model bytes; may be null
-  Schedule* schedule = nullptr;      // outlives the manager; may be null: nothing is brought before it is asked for
-  EventSink* events = nullptr;       // may be null
+  // What the schedule wants is started until so much is on its way: more would keep write-backs, and whoever comes to wait,
+  // behind it in the link's queue.
+  Bytes prefetch_depth = 24 * kMiB;
+  Schedule* schedule = nullptr;  // outlives the manager; may be null: nothing is brought before it is asked for
+  EventSink* events = nullptr;   // may be null
 };
 
 class ChunkManager final : public TransferSink {
@@ -153,6 +156,7 @@ class ChunkManager final : public TransferSink {
   Ledger* const compute_ledger_;
   EventSink* const events_;
   Schedule* const schedule_;
+  const Bytes prefetch_depth_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
@@ -161,6 +165,7 @@ class ChunkManager final : public TransferSink {
   std::int64_t transfers_under_way_ = 0;
   std::uint64_t next_transfer_ = 1;
   std::array<Bytes, kMaxLevels> leaving_bytes_{};
+  Bytes prefetching_bytes_ = 0;                  // on their way up because the schedule or prefetch() wanted it
   Bytes compute_bytes_ = 0;                      // that copies take on the compute tier
   Nanos last_moment_ = 0;                        // when it was granted, and
   Nanos stalled_at_last_moment_ = 0;             // what stats_.stalled was then

@@ -132,7 +132,9 @@ void ChunkManager::pump() {
       copy.leaving = false;
       leaving_bytes_[0] -= payload.spec.bytes;
     } else if (payload.alive && copy.state == CopyState::kNone && !payload.moving() && nearest_valid(payload) > 0) {
-      if (compute_bytes_ + payload.spec.bytes > want->room || !start_prefetch(want->payload)) return;
+      if (prefetching_bytes_ > 0 && prefetching_bytes_ + payload.spec.bytes > prefetch_depth_) return;
+      const Bytes bytes = payload.spec.bytes;
+      if (bytes + leaving_bytes_[0] > want->left || compute_bytes_ + bytes > want->room || !start_prefetch(want->payload)) return;
     } else if (payload.moving() && payload.to < payload.from && payload.to > 0) {
       payload.prefetching = true;
     }
@@ -211,6 +213,7 @@ void ChunkManager::start_transfer(PayloadId id, int from, int to, Urgency urgenc
   payload.to = static_cast<std::int8_t>(to);
   for (int level = 0; level < bottom(); ++level) update_candidate(id, level);
   ++transfers_under_way_;
+  if (urgency == Urgency::kPrefetch) prefetching_bytes_ += payload.spec.bytes;
   emit(to < from ? EventKind::kFetchStart : EventKind::kWriteStart, id, to);
   const auto upper = static_cast<std::size_t>(std::min(from, to));
   const auto lower = static_cast<std::size_t>(std::max(from, to));
@@ -232,6 +235,7 @@ void ChunkManager::transfer_done(const Transfer& transfer, Status status) {
   const int to = payload.to;
   payload.from = payload.to = -1;
   --transfers_under_way_;
+  if (transfer.urgency == Urgency::kPrefetch) prefetching_bytes_ -= transfer.bytes;
   const bool up = to < from;
   if (status.ok()) {
     failures_.erase(id);

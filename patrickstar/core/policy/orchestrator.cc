@@ -90,6 +90,7 @@ Position Orchestrator::eviction_key(PayloadId payload) const {
 void Orchestrator::added(PayloadId payload, PayloadKind kind, Bytes bytes) {
   tracer_.added(payload, kind, bytes);
   if (roles_.size() <= payload.index()) roles_.resize(payload.index() + 1, Role::kKept);
+  if (ahead_.size() <= payload.index()) ahead_.resize(payload.index() + 1);
 }
 
 void Orchestrator::removed(PayloadId payload) {
@@ -114,6 +115,7 @@ void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& 
   const Moment& moment = plan_.trace.moments[follower_.moment()];
   for (std::uint32_t i = 0; i < moment.count; ++i) {
     const PayloadId payload = plan_.trace.accesses[moment.first + i].payload;
+    give_room_back(payload);
     roles_[payload.index()] = plan_.keep[moment.first + i] != 0 ? Role::kKept : Role::kDone;
   }
   if (match == Follower::Match::kExpected) return;
@@ -137,6 +139,7 @@ void Orchestrator::evicted(PayloadId payload) {
   if (!following_) return;
   ++stats_.forced;
   hold_ = true;
+  give_room_back(payload);
   const Position next = follower_.next_use(payload, std::max<Position>(follower_.position(), 0));
   if (next >= 0) again_.emplace(next, payload);
   if (roles_[payload.index()] == Role::kKept && next >= 0 && on_track_) kept_gave_way_ = true;
@@ -169,14 +172,35 @@ std::optional<Schedule::Want> Orchestrator::want() {
   if (position < 0 || position - now >= steps(1)) return std::nullopt;
   const Position from = std::max<Position>(now, 0);
   const auto n = static_cast<Position>(plan_.trace.moments.size());
-  const Bytes room = room_.min(static_cast<std::size_t>(from % n), static_cast<std::size_t>(position - from + 1));
-  return Want{want_again_ ? again_.begin()->second : plan_.fetches[next_fetch_].payload, room};
+  const auto moment = static_cast<std::size_t>(from % n);
+  const PayloadId payload = want_again_ ? again_.begin()->second : plan_.fetches[next_fetch_].payload;
+  want_position_ = position;
+  // What is used before then leaves in time, but not at once: half of the ring is for payloads on their way out.
+  const Bytes left = position > from ? left_.room_in(moment, static_cast<std::size_t>(position - from)) : plan_.left[moment];
+  return Want{payload, plan_.room[moment], left - plan_.ring / 2};
+}
+
+void Orchestrator::give_room_back(PayloadId payload) {
+  Ahead& ahead = ahead_[payload.index()];
+  if (ahead.until < 0) return;
+  const auto n = static_cast<Position>(plan_.trace.moments.size());
+  left_.take_in(static_cast<std::size_t>(ahead.from % n), static_cast<std::size_t>(ahead.until - ahead.from),
+                -plan_.trace.bytes_of(payload));
+  ahead.until = -1;
 }
 
 void Orchestrator::brought(PayloadId payload) {
   if (roles_[payload.index()] == Role::kDone) {
     roles_[payload.index()] = Role::kAhead;
     if (policy_ != nullptr) policy_->changed(payload);
+  }
+  const Position from = std::max<Position>(follower_.position(), 0);
+  if (want_position_ > from) {
+    give_room_back(payload);
+    const auto n = static_cast<Position>(plan_.trace.moments.size());
+    left_.take_in(static_cast<std::size_t>(from % n), static_cast<std::size_t>(want_position_ - from),
+                  plan_.trace.bytes_of(payload));
+    ahead_[payload.index()] = {from, want_position_};
   }
   if (want_again_) {
     again_.erase(again_.begin());
@@ -194,7 +218,7 @@ void Orchestrator::follow(Trace trace) {
       std::move(trace),
       {.budget = options_.budget, .reserve = options_.reserve, .ring = options_.ring, .spread_by_time = options_.spread_by_time});
   ++stats_.plans;
-  room_ = CyclicRangeMin(plan_.room);
+  left_ = Occupancy(plan_.left);
   earlier_deviations_ += follower_.deviations();
   follower_ = Follower(plan_.trace);
   roles_.assign(std::max(roles_.size(), plan_.trace.payloads.size()), Role::kKept);
@@ -202,6 +226,7 @@ void Orchestrator::follow(Trace trace) {
   for (std::size_t a = 0; a < plan_.trace.accesses.size(); ++a) {
     roles_[plan_.trace.accesses[a].payload.index()] = plan_.keep[a] != 0 ? Role::kKept : Role::kAhead;
   }
+  ahead_.assign(roles_.size(), {});
   following_ = true;
   on_track_ = hold_ = want_again_ = kept_gave_way_ = false;
   next_fetch_ = 0;

@@ -13,8 +13,8 @@
 
 #include "patrickstar/core/policy/eviction_policy.h"
 #include "patrickstar/core/policy/follower.h"
+#include "patrickstar/core/policy/occupancy.h"
 #include "patrickstar/core/policy/plan.h"
-#include "patrickstar/core/policy/range_min.h"
 #include "patrickstar/core/policy/schedule.h"
 #include "patrickstar/core/policy/tracer.h"
 
@@ -75,6 +75,7 @@ class Orchestrator final : public Schedule {
   void follow(Trace trace);
   void watch();
   Position fetch_position() const;
+  void give_room_back(PayloadId payload);
 
   OrchestratorOptions options_;
   Tracer tracer_;
@@ -84,15 +85,22 @@ class Orchestrator final : public Schedule {
   int watched_steps_ = 0;
   // while following
   Plan plan_;
-  CyclicRangeMin room_;
+  Occupancy left_;  // plan_.left less what was brought and is not used yet
   Follower follower_;
   std::vector<Role> roles_;  // by payload
-  bool on_track_ = false;    // the last moment was in the plan
-  bool hold_ = false;        // something had to give way since the last moment: bring nothing before the next
+  // What was brought ahead takes room from when it was until its use; by payload, `until` < 0: nothing.
+  struct Ahead {
+    Position from = 0;
+    Position until = -1;
+  };
+  std::vector<Ahead> ahead_;
+  bool on_track_ = false;  // the last moment was in the plan
+  bool hold_ = false;      // something had to give way since the last moment: bring nothing before the next
   std::size_t next_fetch_ = 0;
   std::int64_t fetch_cycle_ = 0;
   std::set<std::pair<Position, PayloadId>> again_;  // forced out, by next use
   bool want_again_ = false;                         // what want() gave was of again_
+  Position want_position_ = 0;                      // of its use
   std::int64_t deviations_before_ = 0;              // this step
   std::int64_t earlier_deviations_ = 0;             // of earlier plans
   int deviating_steps_ = 0;

@@ -1,73 +1,14 @@
 #include "patrickstar/core/policy/plan.h"
 
 #include <algorithm>
-#include <numeric>
+
+#include "patrickstar/core/policy/occupancy.h"
 
 namespace patrickstar {
 namespace {
 
 constexpr std::uint32_t kNone = UINT32_MAX;
-
-// What is taken at each moment, with the least room left over any run: a segment tree with lazy additions.
-class Occupancy {
- public:
-  explicit Occupancy(std::vector<Bytes> room) : size_(room.size()), min_(4 * room.size()), added_(4 * room.size(), 0) {
-    build(1, 0, size_, room);
-  }
-  // The least room over the moments strictly between `from` and `to`, going round; the whole step but `from` if they are equal.
-  Bytes room_between(std::uint32_t from, std::uint32_t to) const {
-    Bytes least = INT64_MAX;
-    each_run(from, to, [&](std::size_t begin, std::size_t end) { least = std::min(least, min_of(1, 0, size_, begin, end)); });
-    return least;
-  }
-  void take_between(std::uint32_t from, std::uint32_t to, Bytes bytes) {
-    each_run(from, to, [&](std::size_t begin, std::size_t end) { add(1, 0, size_, begin, end, -bytes); });
-  }
-  Bytes least() const { return min_[1]; }
-
- private:
-  template <class F>
-  void each_run(std::uint32_t from, std::uint32_t to, F&& f) const {
-    if (from < to) {
-      if (from + 1 < to) f(from + 1, to);
-      return;
-    }
-    if (from + 1 < size_) f(from + 1, size_);
-    if (to > 0) f(0, to);
-  }
-  void build(std::size_t node, std::size_t begin, std::size_t end, const std::vector<Bytes>& room) {
-    if (end - begin == 1) {
-      min_[node] = room[begin];
-      return;
-    }
-    const std::size_t middle = (begin + end) / 2;
-    build(2 * node, begin, middle, room);
-    build(2 * node + 1, middle, end, room);
-    min_[node] = std::min(min_[2 * node], min_[2 * node + 1]);
-  }
-  Bytes min_of(std::size_t node, std::size_t begin, std::size_t end, std::size_t from, std::size_t to) const {
-    if (from >= end || to <= begin) return INT64_MAX;
-    if (from <= begin && end <= to) return min_[node];
-    const std::size_t middle = (begin + end) / 2;
-    return added_[node] + std::min(min_of(2 * node, begin, middle, from, to), min_of(2 * node + 1, middle, end, from, to));
-  }
-  void add(std::size_t node, std::size_t begin, std::size_t end, std::size_t from, std::size_t to, Bytes bytes) {
-    if (from >= end || to <= begin) return;
-    if (from <= begin && end <= to) {
-      min_[node] += bytes;
-      added_[node] += bytes;
-      return;
-    }
-    const std::size_t middle = (begin + end) / 2;
-    add(2 * node, begin, middle, from, to, bytes);
-    add(2 * node + 1, middle, end, from, to, bytes);
-    min_[node] = added_[node] + std::min(min_[2 * node], min_[2 * node + 1]);
-  }
-
-  std::size_t size_;
-  std::vector<Bytes> min_;
-  std::vector<Bytes> added_;
-};
+constexpr Bytes kSmallRing = 48 * kMiB;
 
 // [Note: gaps]
 struct Gap {
@@ -195,9 +136,10 @@ Plan make_plan(Trace trace, const PlanOptions& options) {
   }
   if (t.moments.empty()) return plan;
   const Bytes tightest = std::max<Bytes>(0, *std::min_element(left.begin(), left.end()));
-  plan.ring = std::min(options.ring, tightest / 4);
+  const Bytes streamed = std::max<Bytes>(0, t.model_data_bytes() - *std::min_element(plan.room.begin(), plan.room.end()));
+  plan.ring = std::min({options.ring, tightest / 4, std::max<Bytes>(kSmallRing, streamed / 22)});
   for (Bytes& room : left) room -= plan.ring;
-  Occupancy occupancy(std::move(left));
+  Occupancy occupancy(left);
 
   std::vector<Gap> gaps = gaps_of(t);
   const auto is_long_state = [&](const Gap& gap) { return gap.kind == PayloadKind::kState && gap.length > t.moments.size() / 2; };
@@ -213,6 +155,9 @@ Plan make_plan(Trace trace, const PlanOptions& options) {
   for (const Gap& gap : others) retain(gap, &occupancy, &plan.keep);
   std::stable_sort(states.begin(), states.end(), [](const Gap& a, const Gap& b) { return a.to < b.to; });
   retain_states(states, t, options, plan.ring, &occupancy, &plan.keep);
+
+  plan.left.resize(t.moments.size());
+  for (std::size_t m = 0; m < t.moments.size(); ++m) plan.left[m] = occupancy.room_in(m, 1) + plan.ring;
 
   std::vector<bool> leaves(t.payloads.size(), false);
   std::vector<bool> dirty(t.payloads.size(), false);  // since it was last written back; right from the second round on

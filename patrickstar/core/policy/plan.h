@@ -18,9 +18,11 @@
 namespace patrickstar {
 
 struct PlanOptions {
-  Bytes budget = 0;             // of the compute tier, model and non-model data together
-  Bytes reserve = 0;            // left free at every moment: partly used pages and what the trace did not see
-  Bytes ring = 120 * kMiB;      // for payloads on their way in or out; less where chunks have little room
+  Bytes budget = 0;   // of the compute tier, model and non-model data together
+  Bytes reserve = 0;  // left free at every moment: partly used pages and what the trace did not see
+  // For payloads on their way in or out, at most; less where it would cost more than a 22nd of the traffic, or a quarter of the
+  // room at the tightest moment (limits.md: 60 MB suffice in calm, 120 MB with a bursty disk).
+  Bytes ring = 120 * kMiB;
   double spread_by_time = 0.5;  // 0: streamed tiles evenly by bytes, 1: by the time between their uses
 };
 
@@ -33,6 +35,7 @@ struct PlannedFetch {
 struct Plan {
   Trace trace;
   std::vector<Bytes> room;            // for chunks, by moment
+  std::vector<Bytes> left;            // of it beside what is kept and in use, by moment: for what streams
   std::vector<std::uint8_t> keep;     // by access: stays until the next use
   std::vector<PlannedFetch> fetches;  // by moment
   Bytes ring = 0;

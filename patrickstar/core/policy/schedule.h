@@ -23,7 +23,8 @@ class Schedule {
  public:
   struct Want {
     PayloadId payload;
-    Bytes room = 0;  // what all chunks on the compute tier may take together, it included, from now until its use
+    Bytes room = 0;  // what all chunks on the compute tier may take together now, it included
+    Bytes left = 0;  // at every moment until its use: for it and for what is on its way out now
   };
   virtual ~Schedule() = default;
 
