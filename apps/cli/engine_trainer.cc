@@ -10,6 +10,7 @@
 #include "patrickstar/core/base/log.h"
 #include "patrickstar/core/base/text.h"
 #include "patrickstar/core/obs/sinks.h"
+#include "patrickstar/core/trace/trace_io.h"
 
 namespace patrickstar::cli {
 namespace {
@@ -34,6 +35,7 @@ class EngineTrainer final : public Trainer {
         .direct = plan.direct,
         .prefetch = plan.prefetch == Prefetching::kPlanned ? bridge::Prefetch::kPlanned : bridge::Prefetch::kOnDemand,
         .events = events_.get()};
+    trace_path_ = options.trace;
     timing_ = plan.updates == Updates::kAtStep     ? bridge::UpdateTiming::kAtStep
               : plan.updates == Updates::kDeferred ? bridge::UpdateTiming::kDeferred
                                                    : bridge::UpdateTiming::kOverlapped;
@@ -97,8 +99,13 @@ class EngineTrainer final : public Trainer {
     summary->misses = stats.misses;
     summary->late = stats.late;
     summary->stalled_seconds = static_cast<double>(stats.stalled) * 1e-9;
-    if (const Orchestrator* orchestrator = runtime_->orchestrator(); orchestrator != nullptr) {
-      summary->orchestration = orchestrator->stats();
+    const Orchestrator* orchestrator = runtime_->orchestrator();
+    if (orchestrator != nullptr) summary->orchestration = orchestrator->stats();
+    if (trace_path_.empty()) return;
+    if (orchestrator == nullptr || orchestrator->trace() == nullptr) {
+      log_info("no --trace written: nothing had to leave memory, or there were fewer than 3 steps, so no step was planned from");
+    } else {
+      bridge::throw_if_error(save_trace(*orchestrator->trace(), trace_path_));
     }
     summary->io_backend = runtime_->io_backend();
   }
@@ -112,6 +119,7 @@ class EngineTrainer final : public Trainer {
 
  private:
   std::unique_ptr<JsonLinesSink> events_;
+  std::string trace_path_;
   bridge::UpdateTiming timing_ = bridge::UpdateTiming::kDeferred;
   std::shared_ptr<Runtime> runtime_;
   std::optional<bridge::Engine> engine_;
