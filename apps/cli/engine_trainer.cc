@@ -27,11 +27,16 @@ class EngineTrainer final : public Trainer {
  public:
   EngineTrainer(const TrainOptions& options, const TrainPlan& plan) {
     if (!options.events.empty()) events_ = value_or_throw(JsonLinesSink::open(options.events));
-    bridge::RuntimeOptions runtime{.memory_budget = plan.budget,
-                                   .spill_dir = options.spill_dir,
-                                   .io = plan.io,
-                                   .direct = plan.direct,
-                                   .events = events_.get()};
+    bridge::RuntimeOptions runtime{
+        .memory_budget = plan.budget,
+        .spill_dir = options.spill_dir,
+        .io = plan.io,
+        .direct = plan.direct,
+        .prefetch = plan.prefetch == Prefetching::kPlanned ? bridge::Prefetch::kPlanned : bridge::Prefetch::kOnDemand,
+        .events = events_.get()};
+    timing_ = plan.updates == Updates::kAtStep     ? bridge::UpdateTiming::kAtStep
+              : plan.updates == Updates::kDeferred ? bridge::UpdateTiming::kDeferred
+                                                   : bridge::UpdateTiming::kOverlapped;
     if (options.chunk_elems > 0) runtime.layout.chunk_elems = options.chunk_elems;
     if (options.tile_elems > 0) runtime.layout.tile_elems = options.tile_elems;
     runtime_ = Runtime::create(runtime);
@@ -56,7 +61,7 @@ class EngineTrainer final : public Trainer {
   void take_over(torch::nn::Module& part, const std::string& name) override { engine_->attach(part, name); }
 
   torch::optim::Optimizer& make_optimizer(std::vector<torch::optim::OptimizerParamGroup> groups) override {
-    optimizer_.emplace(*engine_, std::move(groups));
+    optimizer_.emplace(*engine_, std::move(groups), torch::optim::AdamWOptions{}, timing_);
     return *optimizer_;
   }
 
@@ -65,7 +70,7 @@ class EngineTrainer final : public Trainer {
 
   DiskTotals disk_totals() const override {
     const ManagerStats stats = runtime_->manager().stats();
-    return {stats.read(), stats.written()};
+    return {stats.read(), stats.written(), static_cast<double>(stats.stalled) * 1e-9};
   }
 
   void visit_weights(const Visitor& visitor) override {
@@ -90,6 +95,11 @@ class EngineTrainer final : public Trainer {
     summary->evictions = stats.evictions;
     summary->accesses = stats.accesses;
     summary->misses = stats.misses;
+    summary->late = stats.late;
+    summary->stalled_seconds = static_cast<double>(stats.stalled) * 1e-9;
+    if (const Orchestrator* orchestrator = runtime_->orchestrator(); orchestrator != nullptr) {
+      summary->orchestration = orchestrator->stats();
+    }
     summary->io_backend = runtime_->io_backend();
   }
 
@@ -102,6 +112,7 @@ class EngineTrainer final : public Trainer {
 
  private:
   std::unique_ptr<JsonLinesSink> events_;
+  bridge::UpdateTiming timing_ = bridge::UpdateTiming::kDeferred;
   std::shared_ptr<Runtime> runtime_;
   std::optional<bridge::Engine> engine_;
   std::optional<bridge::ChunkedAdamW> optimizer_;

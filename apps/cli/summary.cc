@@ -29,6 +29,8 @@ Json options_json(const TrainOptions& o, const TrainPlan& plan) {
           {"checkpoint_activations", o.checkpoint_activations},
           {"memory_budget", o.memory_budget},
           {"spill_dir", o.spill_dir},
+          {"prefetch", o.prefetch},
+          {"update_schedule", o.update_schedule},
           {"chunk_elems", o.chunk_elems},
           {"tile_elems", o.tile_elems},
           {"io", o.io},
@@ -114,6 +116,21 @@ std::string to_json(const TrainSummary& s, const TrainOptions& options, const Tr
   json["evictions"] = s.evictions;
   json["accesses"] = s.accesses;
   json["misses"] = s.misses;
+  json["late_prefetches"] = s.late;
+  json["stalled_seconds"] = s.stalled_seconds;
+  json["stalled_seconds_per_step"] = Json::array();
+  for (const StepRecord& step : s.steps) json["stalled_seconds_per_step"].push_back(step.stalled);
+  if (s.orchestration.has_value()) {
+    const OrchestratorStats& o = *s.orchestration;
+    json["orchestration"] = {{"following", o.following},
+                             {"plans", o.plans},
+                             {"deviations", o.deviations},
+                             {"retraces", o.retraces},
+                             {"forced_evictions", o.forced},
+                             {"reserve_bytes", o.reserve},
+                             {"planned_read_bytes_per_step", o.planned_read},
+                             {"planned_written_bytes_per_step", o.planned_written}};
+  }
   json["io_backend"] = s.io_backend;
   json["versions"] = {{"patrickstar", PATRICKSTAR_VERSION}, {"torch", s.torch_version}};
   json["simd"] = s.simd;

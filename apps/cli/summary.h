@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "apps/cli/train_options.h"
 #include "patrickstar/core/base/status.h"
 #include "patrickstar/core/base/units.h"
+#include "patrickstar/core/policy/orchestrator.h"
 
 namespace patrickstar::cli {
 
@@ -16,6 +18,7 @@ struct StepRecord {
   double seconds = 0;
   Bytes disk_read = 0;
   Bytes disk_written = 0;
+  double stalled = 0;  // seconds that threads waited for chunks
 };
 
 struct KindRecord {
@@ -40,6 +43,9 @@ struct TrainSummary {
   std::int64_t evictions = 0;
   std::int64_t accesses = 0;
   std::int64_t misses = 0;
+  std::int64_t late = 0;  // misses whose prefetch was under way
+  double stalled_seconds = 0;
+  std::optional<OrchestratorStats> orchestration;  // nothing when chunks come on demand
   std::string io_backend;
   std::string simd;
   std::string torch_version;

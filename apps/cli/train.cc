@@ -110,7 +110,8 @@ class TrainingLoop {
     return {.loss = static_cast<float>(sum / static_cast<double>(options_.accumulate)),
             .seconds = seconds_since(start),
             .disk_read = after.read - before.read,
-            .disk_written = after.written - before.written};
+            .disk_written = after.written - before.written,
+            .stalled = after.stalled - before.stalled};
   }
 
   float validate() {

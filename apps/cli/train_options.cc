@@ -42,6 +42,13 @@ void add_train_options(CLI::App& app, TrainOptions* o) {
   app.add_option("--spill-dir", o->spill_dir, "directory of the scratch file, on a fast disk");
   app.add_option("--chunk-elems", o->chunk_elems, "most elements of a chunk (0: 4 Mi)")->check(natural);
   app.add_option("--tile-elems", o->tile_elems, "most elements of a tile of optimizer state (0: 1 Mi)")->check(natural);
+  app.add_option("--prefetch", o->prefetch, "planned: one step is watched, then chunks come ahead of their use; on-demand: LRU")
+      ->check(CLI::IsMember({"planned", "on-demand"}));
+  app.add_option(
+         "--update-schedule", o->update_schedule,
+         "when tiles are updated, same bits: at step(), deferred to the parameter's next use, or overlapped with backward "
+         "(auto: overlapped, but deferred with clipping or accumulation)")
+      ->check(CLI::IsMember({"auto", "step", "deferred", "overlapped"}));
   app.add_option("--io", o->io, "disk back end")->check(CLI::IsMember({"auto", "pread", "io_uring"}));
   app.add_option("--direct", o->direct, "O_DIRECT: auto falls back with a warning, require does not")
       ->check(CLI::IsMember({"auto", "require", "off"}));
@@ -59,6 +66,7 @@ void add_train_options(CLI::App& app, TrainOptions* o) {
   app.add_option("--plain-allocator", o->plain_allocator, "torch (as it comes), counting (measures peaks), arena (ours)")
       ->check(CLI::IsMember({"torch", "counting", "arena"}));
   app.add_option("--summary", o->summary, "write a JSON summary here");
+  app.add_option("--trace", o->trace, "write the step that the plan was made from here, for patrickstar replay");
   app.add_option("--events", o->events, "write every chunk's movements here, one JSON object a line");
   app.add_flag("--repeat-batch", o->repeat_batch, "train on the first batch again and again");
   app.add_option("--freeze-layers", o->freeze_layers, "no gradients for the embedding and the first N blocks (0: all train)")
@@ -121,6 +129,15 @@ Result<TrainPlan> check(const TrainOptions& o) {
     plan.budget = budget.value();
   }
   if (o.tile_elems % 128 != 0) return bad("--tile-elems must be a multiple of 128");
+  plan.prefetch = o.prefetch == "planned" ? Prefetching::kPlanned : Prefetching::kOnDemand;
+  const bool can_overlap = o.grad_clip == 0 && o.accumulate == 1;
+  if (o.update_schedule == "overlapped" && !can_overlap) {
+    return bad("--update-schedule overlapped excludes --grad-clip and --accumulate; leave it out, or take deferred");
+  }
+  plan.updates = o.update_schedule == "step"       ? Updates::kAtStep
+                 : o.update_schedule == "deferred" ? Updates::kDeferred
+                 : can_overlap                     ? Updates::kOverlapped
+                                                   : Updates::kDeferred;
   plan.io = o.io == "pread" ? IoBackend::kPread : o.io == "io_uring" ? IoBackend::kIoUring : IoBackend::kAuto;
   plan.direct = o.direct == "require" ? DirectIo::kRequire : o.direct == "off" ? DirectIo::kOff : DirectIo::kAuto;
   return plan;

@@ -19,6 +19,8 @@ namespace patrickstar::cli {
 
 enum class Baseline : std::uint8_t { kNone, kPlain };  // kPlain: --plain, the same loop on plain LibTorch
 enum class PlainAllocator : std::uint8_t { kTorch, kCounting, kArena };
+enum class Prefetching : std::uint8_t { kPlanned, kOnDemand };
+enum class Updates : std::uint8_t { kAtStep, kDeferred, kOverlapped };
 enum class LrSchedule : std::uint8_t { kConstant, kLinear, kCosine };
 
 struct TrainOptions {
@@ -34,6 +36,8 @@ struct TrainOptions {
   std::string spill_dir = "/var/tmp";
   std::int64_t chunk_elems = 0;  // 0: the runtime's default
   std::int64_t tile_elems = 0;
+  std::string prefetch = "planned";
+  std::string update_schedule = "auto";
   std::string io = "auto";
   std::string direct = "auto";
   std::uint64_t seed = 1;
@@ -49,6 +53,7 @@ struct TrainOptions {
   std::string plain_allocator = "torch";
   std::string summary;
   std::string events;
+  std::string trace;
   bool repeat_batch = false;
   std::int64_t freeze_layers = 0;
   // Shape, over the preset's; 0 or empty: the preset's.
@@ -72,6 +77,8 @@ struct TrainPlan {
   PlainAllocator plain_allocator = PlainAllocator::kTorch;
   LrSchedule schedule = LrSchedule::kConstant;
   Bytes budget = 0;  // 0: automatic
+  Prefetching prefetch = Prefetching::kPlanned;
+  Updates updates = Updates::kDeferred;
   IoBackend io = IoBackend::kAuto;
   DirectIo direct = DirectIo::kAuto;
 };

@@ -16,6 +16,7 @@ namespace patrickstar::cli {
 struct DiskTotals {
   Bytes read = 0;
   Bytes written = 0;
+  double stalled = 0;  // seconds that threads waited for chunks
 };
 
 class Trainer {

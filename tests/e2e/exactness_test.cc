@@ -26,8 +26,8 @@ using bridge::GradientPlacement;
 using models::TransformerConfig;
 
 // The factors, and how many values each has.
-enum Factor { kShape, kDType, kCheckpoint, kAccumulate, kClip, kHead, kBudget, kChunk, kIo, kFactors };
-constexpr int kValues[kFactors] = {2, 2, 2, 2, 2, 3, 4, 3, 2};
+enum Factor { kShape, kDType, kCheckpoint, kAccumulate, kClip, kHead, kBudget, kChunk, kIo, kTiming, kPrefetch, kFactors };
+constexpr int kValues[kFactors] = {2, 2, 2, 2, 2, 3, 4, 3, 2, 3, 2};
 using Case = std::array<int, kFactors>;
 
 std::string name_of(const Case& c) {
@@ -39,7 +39,9 @@ std::string name_of(const Case& c) {
                                           {"tied", "untied", "frozen"},
                                           {"b100", "b60", "b30", "smallest"},
                                           {"c64Ki", "c1Mi", "c4Mi"},
-                                          {"pread", "io_uring"}};
+                                          {"pread", "io_uring"},
+                                          {"atstep", "deferred", "overlapped"},
+                                          {"planned", "ondemand"}};
   std::string text;
   for (int f = 0; f < kFactors; ++f) text += (f > 0 ? "_" : "") + std::string(names[f][c[static_cast<std::size_t>(f)]]);
   return text;
@@ -106,6 +108,13 @@ TransformerConfig config_of(const Case& c) {
   return config;
 }
 
+// Overlapped updates exclude clipping and accumulation: deferred there.
+bridge::UpdateTiming timing_of(const Case& c) {
+  if (c[kTiming] == 0) return bridge::UpdateTiming::kAtStep;
+  const bool overlaps = c[kTiming] == 2 && c[kClip] == 0 && c[kAccumulate] == 0;
+  return overlaps ? bridge::UpdateTiming::kOverlapped : bridge::UpdateTiming::kDeferred;
+}
+
 struct Outcome {
   std::vector<std::uint32_t> losses;
   std::uint64_t weights = 1469598103934665603u;
@@ -114,6 +123,7 @@ struct Outcome {
   Bytes smallest = 0;
   ManagerStats stats;
   LedgerPeaks peaks;
+  std::int64_t plans = 0;
 };
 
 void mix(std::uint64_t* hash, const void* data, Bytes bytes) {
@@ -139,12 +149,15 @@ std::vector<torch::optim::OptimizerParamGroup> groups_of(models::Transformer& mo
   return groups;
 }
 
-constexpr int kSteps = 3;
+// Two to watch, then steps by the plan.
+constexpr int kSteps = 6;
 
 template <class Optimizer>
 void loop(const Case& c, models::Transformer& model, Optimizer& optimizer, Outcome* outcome) {
   const int accumulate = c[kAccumulate] == 1 ? 4 : 1;
   for (int step = 0; step < kSteps; ++step) {
+    // Another rate each step: an update that is put off must use its own step's.
+    for (auto& group : optimizer.param_groups()) group.options().set_lr(group.options().get_lr() * (step == 0 ? 1.0 : 0.9));
     for (int micro = 0; micro < accumulate; ++micro) {
       const at::Tensor tokens = at::randint(0, model.config().vocab_size, {2, 33}, at::kLong);
       at::Tensor loss = model.loss(tokens.slice(1, 0, 32), tokens.slice(1, 1, 33));
@@ -155,6 +168,11 @@ void loop(const Case& c, models::Transformer& model, Optimizer& optimizer, Outco
     if (c[kClip] == 1) optimizer.clip_grad_norm_(0.5);
     optimizer.step();
     optimizer.zero_grad();
+    if (step % 3 != 2) continue;
+    const at::NoGradGuard no_grad;  // an evaluation pass, which no plan knows of
+    const at::Tensor tokens = at::randint(0, model.config().vocab_size, {1, 33}, at::kLong);
+    const at::Tensor loss = model.loss(tokens.slice(1, 0, 32), tokens.slice(1, 1, 33));
+    outcome->losses.push_back(std::bit_cast<std::uint32_t>(loss.template item<float>()));
   }
 }
 
@@ -209,7 +227,8 @@ Outcome run_engine(const Case& c, Bytes budget, IoBackend io) {
       bridge::Runtime::create({.memory_budget = budget,
                                .spill_dir = testing::TempDir(),
                                .io = io,
-                               .layout = {.chunk_elems = chunk, .tile_elems = std::min<Elems>(chunk / 2, Elems{128} << 10)}});
+                               .layout = {.chunk_elems = chunk, .tile_elems = std::min<Elems>(chunk / 2, Elems{128} << 10)},
+                               .prefetch = c[kPrefetch] == 0 ? bridge::Prefetch::kPlanned : bridge::Prefetch::kOnDemand});
   bridge::Engine engine(
       runtime,
       {.dtype = dtype, .gradients = c[kAccumulate] == 1 ? GradientPlacement::kOwnChunks : GradientPlacement::kInParameter});
@@ -219,9 +238,10 @@ Outcome run_engine(const Case& c, Bytes budget, IoBackend io) {
                               freeze(part);
                               engine.attach(part);
                             }});
-  bridge::ChunkedAdamW optimizer(engine, groups_of(model));
+  bridge::ChunkedAdamW optimizer(engine, groups_of(model), {}, timing_of(c));
   torch::manual_seed(5);
   loop(c, model, optimizer, &outcome);
+  if (runtime->orchestrator() != nullptr) outcome.plans = runtime->orchestrator()->stats().plans;
   outcome.stats = runtime->manager().stats();
   outcome.peaks = runtime->ledger().peaks();
   outcome.smallest = runtime->smallest_budget();
@@ -255,6 +275,9 @@ TEST_P(Exactness, EqualsThePlainLoopBitForBit) {
   const auto& state = tight.stats.kinds[static_cast<std::size_t>(PayloadKind::kState)];
   EXPECT_GT(state.read, 0) << "states are most of the model data: below 100 % they must spill";
   EXPECT_GT(state.written, 0);
+  if (c[kPrefetch] == 0) {
+    EXPECT_GT(tight.plans, 0);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Covering, Exactness,

@@ -27,8 +27,7 @@ void PrintTo(const Config& config, std::ostream* out) { *out << config.name; }
 
 class Model {
  public:
-  Model(const Config& config, const NamedPolicy& policy, std::uint32_t seed)
-      : random_(seed), rig_(capacities(config), policy.make) {
+  Model(const Config& config, const NamedPolicy& policy, std::uint32_t seed) : random_(seed), rig_(capacities(config), policy) {
     rig_.waiter().set_step([this] { return something_happens(); });
     for (int i = 0; i < 10; ++i) add();
   }
@@ -40,7 +39,8 @@ class Model {
   }
 
   void operate() {
-    switch (random_() % 20) {
+    switch (random_() % 21) {
+      case 20: return steps();
       case 0: return discard();
       case 1: return remove();
       case 2: return add();
@@ -89,6 +89,7 @@ class Model {
   }
 
   ManagerStats stats() { return rig_.manager().stats(); }
+  Orchestrator* orchestrator() { return rig_.orchestrator(); }
   int granted() const { return granted_; }
   int refused() const { return refused_; }
 
@@ -221,9 +222,35 @@ class Model {
     return false;
   }
 
+  // Some training steps over all payloads, each a little other than the last.
+  void steps() {
+    held_.clear();
+    for (int n = 1 + static_cast<int>(random_() % 8); n > 0; --n) {
+      const auto payloads = sizes_;  // others may come while we wait
+      for (const auto& [id, bytes] : payloads) {
+        if (random_() % 32 == 0) continue;
+        const AccessMode mode = contents_[id].empty() ? AccessMode::kCreate
+                                : id.index() % 3 == 0 ? AccessMode::kRead
+                                                      : AccessMode::kWrite;
+        acquire({{id, mode}});
+        if (testing::Test::HasFailure()) return;
+        if (!held_.empty()) {
+          scribble(held_.back());
+          held_.pop_back();
+        }
+        if (random_() % 2 == 0) rig_.complete_random(random_);
+      }
+      rig_.manager().step_done();
+      rig_.manager().check_invariants();
+    }
+  }
+
   void acquire() {
     if (held_.size() >= 6) release_any(Whose::kAny);
-    const std::vector<Access> accesses = any_accesses();
+    acquire(any_accesses());
+  }
+
+  void acquire(const std::vector<Access>& accesses) {
     // Another thread's lease: its holder is not us, so that we may wait for it. Only where it is sure not to wait itself.
     bool resident = true;
     for (const Access& access : accesses) {
@@ -346,6 +373,10 @@ TEST_P(ChunkManagerModel, LosesNoByte) {
   EXPECT_GT(model.injected(), 20);
   EXPECT_GT(model.granted(), config.units.size() == 1 ? 500 : 1000);
   EXPECT_GT(model.refused(), 0);
+  if (model.orchestrator() != nullptr && config.units.size() > 1 && config.units[0] < 20) {
+    EXPECT_GT(model.orchestrator()->stats().plans, 5);
+    EXPECT_GT(model.orchestrator()->stats().deviations, 20);
+  }
   if (config.units.size() > 1 && config.units[0] < 20) {
     for (const KindTraffic& traffic : model.stats().kinds) {
       EXPECT_GT(traffic.fetches, 20);

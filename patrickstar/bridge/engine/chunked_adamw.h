@@ -7,9 +7,12 @@
 #include <torch/optim/adamw.h>
 
 #include <memory>
+#include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "patrickstar/bridge/engine/engine.h"
+#include "patrickstar/bridge/engine/update_schedule.h"
 #include "patrickstar/core/optim/adamw.h"
 
 namespace patrickstar::bridge {
@@ -17,26 +20,28 @@ namespace patrickstar::bridge {
 class ChunkedAdamW final : public torch::optim::Optimizer {
  public:
   // Every parameter of the groups must be attached to `engine`. Throws Error: one is not; amsgrad.
-  ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerParamGroup> groups, torch::optim::AdamWOptions defaults = {});
-  ChunkedAdamW(Engine& engine, std::vector<torch::Tensor> parameters, torch::optim::AdamWOptions defaults = {});
+  ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerParamGroup> groups, torch::optim::AdamWOptions defaults = {},
+               UpdateTiming timing = UpdateTiming::kDeferred);
+  ChunkedAdamW(Engine& engine, std::vector<torch::Tensor> parameters, torch::optim::AdamWOptions defaults = {},
+               UpdateTiming timing = UpdateTiming::kDeferred);
+  ~ChunkedAdamW() override;  // updates that are due stay due: whoever accesses a parameter completes them
 
-  // Hyperparameters are taken as they are now. Throws Error: an operator that failed since the last step (told once, and nothing
-  // was done: zero_grad() and go on), an attach that failed, a transfer that failed here. After the last some tiles may be
-  // updated and others not: resume from a checkpoint.
+  // Hyperparameters are taken as they are now (kOverlapped: as they were when each gradient arrived). Throws Error: an operator
+  // that failed since the last step (told once, and nothing was done: zero_grad() and go on), an attach that failed, a transfer
+  // that failed here. After the last some tiles may be updated and others not: resume from a checkpoint.
   torch::Tensor step(LossClosure closure = nullptr) override;
   // The global norm of all gradients, and the factor by which the next step() scales them so that it is at most `max_norm`.
-  // Exact: the same bits for every budget. Throws Error.
+  // Exact: the same bits for every budget. Throws Error; with kOverlapped always.
   double clip_grad_norm_(double max_norm);
 
  private:
-  void update_chunk(ChunkId chunk);
-  void update_tile(ChunkId chunk, const TilePayload& tile);
+  std::optional<AdamWFactors> take_factors(Parameter& parameter);
 
   std::shared_ptr<EngineCore> core_;
   double grad_scale_ = 1.0;
   std::int64_t steps_ = 0;
-  std::vector<AdamWFactors> factors_;  // of this step, by TensorId
-  std::vector<bool> updating_;         // by TensorId: has a gradient and a group
+  std::unordered_map<const c10::TensorImpl*, std::size_t> group_of_;
+  std::unique_ptr<UpdateSchedule> schedule_;
 };
 
 }  // namespace patrickstar::bridge

@@ -151,6 +151,7 @@ std::int64_t Engine::parameter_count() const {
 
 void Engine::visit(const Visitor& visitor) {
   ModelData& data = core_->data();
+  throw_if_error(core_->updates().complete_all());
   for (const auto& parameter : core_->parameters()) {
     throw_if_error(parameter->take_over_writes());
     OpenRequest request;

@@ -7,7 +7,8 @@ namespace patrickstar::bridge {
 EngineCore::EngineCore(std::shared_ptr<Runtime> runtime, DType dtype, GradientPlacement gradients)
     : runtime_(std::move(runtime)),
       parallel_for_(torch_parallel_for()),
-      data_(&runtime_->manager(), dtype, gradients, runtime_->options().layout, parallel_for_) {}
+      data_(&runtime_->manager(), dtype, gradients, runtime_->options().layout, parallel_for_),
+      updates_(this) {}
 
 EngineCore::~EngineCore() = default;
 

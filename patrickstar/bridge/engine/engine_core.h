@@ -9,6 +9,8 @@
 #include "patrickstar/bridge/engine/model_data.h"
 #include "patrickstar/bridge/engine/parameter.h"
 #include "patrickstar/bridge/engine/runtime.h"
+#include "patrickstar/bridge/engine/update_queue.h"
+#include "patrickstar/bridge/engine/update_schedule.h"
 
 namespace patrickstar::bridge {
 
@@ -24,6 +26,13 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
 
   Runtime& runtime() { return *runtime_; }
   ModelData& data() { return data_; }
+  UpdateQueue& updates() { return updates_; }
+  // Of the optimizer that was made last; null when it is gone.
+  UpdateSchedule* update_schedule() const { return schedule_; }
+  void set_update_schedule(UpdateSchedule* schedule) { schedule_ = schedule; }
+  void gradient_arrived(Parameter& parameter) {
+    if (schedule_ != nullptr) schedule_->gradient_arrived(parameter);
+  }
   const ParallelFor& parallel_for() const { return parallel_for_; }
   const std::vector<std::unique_ptr<Parameter>>& parameters() const { return parameters_; }  // by TensorId
   void enter(std::unique_ptr<Parameter> parameter);
@@ -45,6 +54,8 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   const std::shared_ptr<Runtime> runtime_;
   ParallelFor parallel_for_;
   ModelData data_;
+  UpdateQueue updates_;
+  UpdateSchedule* schedule_ = nullptr;
   std::vector<std::unique_ptr<Parameter>> parameters_;
   std::unordered_map<const c10::TensorImpl*, Parameter*> by_tensor_;
   Status failure_;

@@ -4,6 +4,7 @@
 #include <c10/core/StorageImpl.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/graph_task.h>
 #include <torch/csrc/autograd/variable.h>
 
 #include "patrickstar/bridge/device/cpu_allocator.h"
@@ -84,6 +85,8 @@ class GradientBacking final : public StorageBacking {
                                                       " was consumed by step(): its memory is the parameter's (14 B/param). Use "
                                                       "zero_grad(set_to_none=true), or attach with gradient chunks to keep it");
     }
+    // An update that is due reads this gradient: it comes before whatever is done to it now.
+    if (core_->updates().due(parameter_->id())) PS_RETURN_IF_ERROR(core_->updates().complete(parameter_->id()));
     return kept_ ? Placement{} : core_->data().gradient_place(parameter_->id());
   }
   Result<std::unique_ptr<DisplacedBytes>> rebuild() override {
@@ -172,6 +175,11 @@ void Parameter::unwatch() {
 // --- value ------------------------------------------------------------------------------------------------------------------
 
 Result<Placement> Parameter::locate_value() {
+  if (updated_in_backward && torch::autograd::get_current_graph_task_id() != -1) {
+    return Status(StatusCode::kInvalidArgument,
+                  "[optimizer] " + name() + " is needed again in backward after its overlapped update: use deferred updates");
+  }
+  if (core_->updates().due(id_)) PS_RETURN_IF_ERROR(core_->updates().complete(id_));
   switch (place_holds_.load()) {
     case PlaceHolds::kValue: return core_->data().value_place(id_);
     case PlaceHolds::kGradient: return Placement{};
@@ -219,10 +227,11 @@ void Parameter::gradient_arrived() {
   c10::StorageImpl* storage = slot.has_storage() ? slot.storage().unsafeGetStorageImpl() : nullptr;
   if (storage != nullptr && gradient_ != nullptr &&
       context_of(storage, &managed_deleter) == static_cast<StorageBacking*>(gradient_)) {
-    return;  // accumulated where it lies; a write through an operator, which made the sum of squares stale
+    return core_->gradient_arrived(*this);  // accumulated where it lies, by an operator that made the sum of squares stale
   }
   const at::Tensor gradient = dense_like_parameter(slot);
-  if (keep_gradient(gradient)) return;
+  throw_if_error(core_->updates().complete(id_));  // one that is due reads the gradient before
+  if (keep_gradient(gradient)) return core_->gradient_arrived(*this);
   slot = at::Tensor();
   if (core_->data().gradients() == GradientPlacement::kInParameter) {
     throw_if_error(take_over_writes());
@@ -230,6 +239,7 @@ void Parameter::gradient_arrived() {
   } else {
     put_gradient(gradient, PlaceHolds::kValue);
   }
+  core_->gradient_arrived(*this);
 }
 
 const void* Parameter::gradient_beside() const { return gradient_ == nullptr ? nullptr : gradient_->kept(); }
@@ -302,9 +312,18 @@ double Parameter::gradient_sum_of_squares() {
   return *sum_of_squares_;
 }
 
+void Parameter::update_put() {
+  tensor().unsafeGetTensorImpl()->bump_version();  // as every write through an operator does
+  const bool in_place = core_->data().gradients() == GradientPlacement::kInParameter && gradient_beside() == nullptr;
+  if (in_place) std::exchange(gradient_, nullptr)->consume();
+}
+
 void Parameter::updated() {
   written_.store(false);
-  if (core_->data().gradients() == GradientPlacement::kOwnChunks) return;
+  if (core_->data().gradients() == GradientPlacement::kOwnChunks) {
+    if (gradient_ == nullptr) discard_dead_gradients();
+    return;
+  }
   place_holds_.store(PlaceHolds::kValue);
   if (gradient_ != nullptr) std::exchange(gradient_, nullptr)->consume();
 }
@@ -321,10 +340,16 @@ void Parameter::gradient_died(GradientBacking* backing) {
     place_holds_.store(PlaceHolds::kNothing);
     return;
   }
+  discard_dead_gradients();
+}
+
+void Parameter::discard_dead_gradients() {
+  ModelData& data = core_->data();
   const ChunkId chunk = data.layout().place(id_).chunk;
   for (const TensorId other : data.layout().chunk(chunk).tensors) {
     const Parameter& neighbour = core_->parameter(other);
     if (neighbour.has_gradient() && neighbour.gradient_beside() == nullptr) return;
+    if (core_->updates().due(other)) return;  // reads it yet
   }
   data.manager().discard(data.chunk(chunk).grad);
 }

@@ -63,10 +63,13 @@ class Parameter {
   double gradient_sum_of_squares();
   // The parameter's value was changed outside the optimizer since the last update: brings the master up to date.
   Status take_over_writes();
+  // Its update is due from the gradient it has: a gradient in the parameter's place is consumed by that.
+  void update_put();
   // The optimizer has written the new value. What becomes of the gradient depends on where it lies.
   void updated();
 
-  std::int64_t step = 0;  // updates so far (torch.optim.AdamW's per-parameter step)
+  bool updated_in_backward = false;  // since the last step(), by an overlapped schedule
+  std::int64_t step = 0;             // updates so far (torch.optim.AdamW's per-parameter step)
 
  private:
   friend class ValueBacking;
@@ -74,6 +77,7 @@ class Parameter {
   bool keep_gradient(const at::Tensor& gradient);
   void put_gradient(const at::Tensor& gradient, PlaceHolds place_holds);
   void gradient_died(GradientBacking* backing);
+  void discard_dead_gradients();
   at::Tensor dense_like_parameter(const at::Tensor& gradient) const;
   Result<Placement> locate_value();
 

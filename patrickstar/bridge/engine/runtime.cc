@@ -86,13 +86,21 @@ Status Runtime::start() {
   if (!pool.ok()) return pool.status();
   pool_ = pool.value();
   host_ = std::make_unique<HostTier>(&pool_->arena());
+  std::unique_ptr<EvictionPolicy> policy = std::make_unique<Lru>();
+  if (options_.prefetch == Prefetch::kPlanned) {
+    const Bytes budget = options_.memory_budget;
+    orchestrator_ = std::make_unique<Orchestrator>(
+        OrchestratorOptions{.budget = budget, .reserve = budget / 50 + 8 * kPageBytes, .ring = options_.ring});
+    policy = orchestrator_->make_policy();
+  }
   std::vector<Level> levels;
-  levels.push_back({.tier = host_.get(), .link_below = disk_.link.get(), .policy = std::make_unique<Lru>()});
+  levels.push_back({.tier = host_.get(), .link_below = disk_.link.get(), .policy = std::move(policy)});
   levels.push_back({.tier = disk_.tier.get()});
   manager_ = std::make_unique<ChunkManager>(ChunkManagerOptions{.levels = std::move(levels),
                                                                 .waiter = &waiter_,
                                                                 .clock = &clock_,
                                                                 .compute_ledger = &pool_->ledger(),
+                                                                .schedule = orchestrator_.get(),
                                                                 .events = options_.events});
   gate_ = std::make_unique<OperatorGate>(manager_.get());
   pool_->set_room_maker(this);

@@ -14,8 +14,14 @@
 #include "patrickstar/core/mem/chunk_manager.h"
 #include "patrickstar/core/mem/host_tier.h"
 #include "patrickstar/core/mem/layout.h"
+#include "patrickstar/core/policy/orchestrator.h"
 
 namespace patrickstar::bridge {
+
+enum class Prefetch : std::uint8_t {
+  kPlanned,   // a step is watched, then every chunk is in place before it is touched (core/policy/orchestrator.h)
+  kOnDemand,  // a chunk comes when an operator asks for it; LRU
+};
 
 // All defaults of the runtime, in one place.
 struct RuntimeOptions {
@@ -26,6 +32,8 @@ struct RuntimeOptions {
   IoBackend io = IoBackend::kAuto;
   DirectIo direct = DirectIo::kAuto;
   LayoutOptions layout;
+  Prefetch prefetch = Prefetch::kPlanned;
+  Bytes ring = PlanOptions{}.ring;  // room for payloads on their way in and out
   // A wait in which nothing happens for so long ends with an error.
   std::chrono::seconds time_out{120};
   EventSink* events = nullptr;            // outlives the Runtime; may be null
@@ -51,6 +59,8 @@ class Runtime final : private RoomMaker {
   Ledger& ledger() const { return pool_->ledger(); }
   MemoryPool& pool() { return *pool_; }
   const Clock& clock() const { return clock_; }
+  // Null when chunks come on demand. Not to be asked while operators run.
+  const Orchestrator* orchestrator() const { return orchestrator_.get(); }
   // "io_uring+O_DIRECT" and the like.
   const std::string& io_backend() const { return disk_.backend; }
   // The smallest budget that would have sufficed for what was done so far: what no eviction could have given back, and what
@@ -70,6 +80,7 @@ class Runtime final : private RoomMaker {
   MemoryPool* pool_ = nullptr;  // destroys itself when retired and empty
   std::unique_ptr<HostTier> host_;
   Disk disk_;
+  std::unique_ptr<Orchestrator> orchestrator_;
   std::unique_ptr<ChunkManager> manager_;
   std::unique_ptr<OperatorGate> gate_;
 };

@@ -2,6 +2,7 @@
 // copies and transfers. chunk_manager_wait.cc: who waits for whom, and the invariants.
 #include "patrickstar/core/mem/chunk_manager.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "patrickstar/core/base/check.h"
@@ -13,7 +14,8 @@ ChunkManager::ChunkManager(ChunkManagerOptions options)
       waiter_(options.waiter),
       clock_(options.clock),
       compute_ledger_(options.compute_ledger),
-      events_(options.events) {
+      events_(options.events),
+      schedule_(options.schedule) {
   PS_CHECK(!levels_.empty() && levels_.size() <= static_cast<std::size_t>(kMaxLevels) && waiter_ != nullptr && clock_ != nullptr);
   for (int level = 0; level < bottom(); ++level) {
     PS_CHECK(levels_[static_cast<std::size_t>(level)].policy != nullptr);
@@ -56,7 +58,9 @@ Result<PayloadId> ChunkManager::add(PayloadSpec spec) {
     payload.copies[static_cast<std::size_t>(bottom())].place = slot.value();
   }
   payloads_.push_back(std::move(payload));
-  return PayloadId(payloads_.size() - 1);
+  const PayloadId id(payloads_.size() - 1);
+  if (schedule_ != nullptr) schedule_->added(id, at(id).spec.kind, at(id).spec.bytes);
+  return id;
 }
 
 void ChunkManager::discard(PayloadId id) {
@@ -75,6 +79,22 @@ void ChunkManager::remove(PayloadId id) {
   Payload& payload = at(id);
   if (bottom() > 0) levels_.back().tier->free(payload.copies[static_cast<std::size_t>(bottom())].place, payload.spec.bytes);
   payload = Payload{};
+  if (schedule_ != nullptr) schedule_->removed(id);
+}
+
+void ChunkManager::step_done() {
+  const Lock lock(mutex_);
+  if (schedule_ == nullptr) return;
+  schedule_->step_done(facts());
+  pump();
+}
+
+MomentFacts ChunkManager::facts() {
+  const Nanos now = clock_->now();
+  const Nanos waited = stats_.stalled - std::exchange(stalled_at_last_moment_, stats_.stalled);
+  const Nanos elapsed = now - std::exchange(last_moment_, now);
+  return {.non_model = compute_ledger_ != nullptr ? compute_ledger_->take_non_model_peak() : 0,
+          .compute = std::max<Nanos>(0, elapsed - waited)};
 }
 
 bool ChunkManager::resident(PayloadId id) const {

@@ -29,6 +29,7 @@
 #include "patrickstar/core/mem/waiter.h"
 #include "patrickstar/core/obs/event.h"
 #include "patrickstar/core/policy/eviction_policy.h"
+#include "patrickstar/core/policy/schedule.h"
 
 namespace patrickstar {
 
@@ -43,7 +44,8 @@ struct ChunkManagerOptions {
   std::vector<Level> levels;  // compute tier first; 1 to kMaxLevels
   Waiter* waiter = nullptr;
   const Clock* clock = nullptr;
-  Ledger* compute_ledger = nullptr;  // told of pinned bytes; may be null
+  Ledger* compute_ledger = nullptr;  // told of pinned bytes, asked for non-model bytes; may be null
+  Schedule* schedule = nullptr;      // outlives the manager; may be null: nothing is brought before it is asked for
   EventSink* events = nullptr;       // may be null
 };
 
@@ -72,6 +74,8 @@ class ChunkManager final : public TransferSink {
   Status make_room(Bytes bytes);
   // Waits until no transfer is under way.
   Status drain();
+  // A training step ended: the schedule is told.
+  void step_done();
 
   bool has_evicted() const;                // ever, from the compute tier
   bool resident(PayloadId payload) const;  // a valid copy on the compute tier
@@ -85,6 +89,7 @@ class ChunkManager final : public TransferSink {
 
  private:
   friend class LeaseSet;
+  class RoomSeeker;
   using Lock = std::unique_lock<std::mutex>;
   // The acquire that may hold some of its payloads and lack others: one at a time, so that no two can each hold what the
   // other lacks.
@@ -115,9 +120,16 @@ class ChunkManager final : public TransferSink {
   void unpin(PayloadId id);
 
   // room
+  Result<Place> take_place(int level, Bytes bytes);
   Result<Place> allocate(Lock& lock, int level, Bytes bytes);
   Status make_room(Lock& lock, int level, Bytes bytes);
   Status evict(Lock& lock, int level, PayloadId id);
+  bool is_only_copy(PayloadId id, int level) const;
+  void let_go(int level, PayloadId id, Place below);
+  void let_go_if_done(PayloadId id);
+  void pump();
+  bool start_prefetch(PayloadId id);
+  MomentFacts facts();
   void give_back(int level, Place place, Bytes bytes);
   Status wait(Lock& lock);
   Status wait_for_lease(Lock& lock);
@@ -140,6 +152,7 @@ class ChunkManager final : public TransferSink {
   const Clock* const clock_;
   Ledger* const compute_ledger_;
   EventSink* const events_;
+  Schedule* const schedule_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
@@ -148,6 +161,9 @@ class ChunkManager final : public TransferSink {
   std::int64_t transfers_under_way_ = 0;
   std::uint64_t next_transfer_ = 1;
   std::array<Bytes, kMaxLevels> leaving_bytes_{};
+  Bytes compute_bytes_ = 0;                      // that copies take on the compute tier
+  Nanos last_moment_ = 0;                        // when it was granted, and
+  Nanos stalled_at_last_moment_ = 0;             // what stats_.stalled was then
   std::array<Bytes, kMaxLevels> freed_bytes_{};  // ever
   std::int64_t failed_write_backs_ = 0;          // ever
   Status last_write_back_failure_;
@@ -158,6 +174,7 @@ class ChunkManager final : public TransferSink {
   std::uint64_t releases_ = 0;       // of leases, ever
   std::int64_t blocked_leases_ = 0;  // of threads that are blocked in this epoch
   int waiting_ = 0;                  // threads in wait()
+  int room_seekers_ = 0;             // threads in make_room()
   ManagerStats stats_;
 };
 

@@ -51,6 +51,9 @@ void ChunkManager::grant(std::span<const Access> accesses, QueueId queue, LeaseS
   leases->holder_ = holder_of_this_thread();
   ++held_[leases->holder_];
   ++leases_;
+  if (schedule_ == nullptr) return;
+  schedule_->granted(accesses, facts());
+  pump();
 }
 
 // Ready, or room is there for a kCreate of this very acquire.
@@ -63,7 +66,9 @@ Status ChunkManager::gather(Lock& lock, std::span<const Access> accesses) {
   PS_RETURN_IF_ERROR(begin_gathering(lock, accesses));
   for (const Access& access : accesses) {
     pin(access.payload);
-    if (at(access.payload).copies[0].state != CopyState::kNone || at(access.payload).pins > 1) continue;
+    const Payload& payload = at(access.payload);
+    if (payload.copies[0].state == CopyState::kFilling) ++stats_.late;
+    if (payload.copies[0].state != CopyState::kNone || payload.pins > 1) continue;
     ++stats_.misses;
     emit(EventKind::kMiss, access.payload, 0);
   }
@@ -204,11 +209,15 @@ void ChunkManager::unpin(PayloadId id) {
 
 void ChunkManager::release(LeaseSet* leases) {
   const Lock lock(mutex_);
-  for (std::size_t i = 0; i < leases->count_; ++i) unpin(leases->entry(i).payload);
+  for (std::size_t i = 0; i < leases->count_; ++i) {
+    unpin(leases->entry(i).payload);
+    let_go_if_done(leases->entry(i).payload);
+  }
   --held_[leases->holder_];
   --leases_;
   ++releases_;
   progress();
+  pump();
 }
 
 LeaseSet& LeaseSet::operator=(LeaseSet&& other) noexcept {

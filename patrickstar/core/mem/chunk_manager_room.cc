@@ -17,22 +17,41 @@ Status ChunkManager::make_room(Bytes bytes) {
   return make_room(lock, 0, bytes);
 }
 
+Result<Place> ChunkManager::take_place(int level, Bytes bytes) {
+  auto place = levels_[static_cast<std::size_t>(level)].tier->allocate(bytes);
+  if (place.ok() && level == 0) compute_bytes_ += bytes;
+  return place;
+}
+
 Result<Place> ChunkManager::allocate(Lock& lock, int level, Bytes bytes) {
   Tier* tier = levels_[static_cast<std::size_t>(level)].tier;
   for (;;) {
-    auto place = tier->allocate(bytes);
+    auto place = take_place(level, bytes);
     if (place.ok() || place.status().code() != StatusCode::kOutOfRoom) return place;
     const Bytes lacking = std::max<Bytes>(tier->shortfall(bytes), kPayloadAlignment);
     const Status room = make_room(lock, level, lacking);
     if (room.ok()) continue;
-    place = tier->allocate(bytes);  // who is not the manager may have freed some: a tensor of the same pool
+    place = take_place(level, bytes);  // who is not the manager may have freed some: a tensor of the same pool
     if (!place.ok()) return room;
     return place;
   }
 }
 
+// While someone makes room nobody else takes it ahead of need.
+class ChunkManager::RoomSeeker {
+ public:
+  explicit RoomSeeker(ChunkManager* manager) : manager_(manager) { ++manager_->room_seekers_; }
+  ~RoomSeeker() { --manager_->room_seekers_; }
+  RoomSeeker(const RoomSeeker&) = delete;
+  RoomSeeker& operator=(const RoomSeeker&) = delete;
+
+ private:
+  ChunkManager* const manager_;
+};
+
 // Returns when `bytes` were freed on the level since the call, or fewer if no more can be: the caller tries again and comes back.
 Status ChunkManager::make_room(Lock& lock, int level, Bytes bytes) {
+  const RoomSeeker seeker(this);
   const auto l = static_cast<std::size_t>(level);
   const Bytes freed_before = freed_bytes_[l];
   const std::int64_t failed_before = failed_write_backs_;
@@ -53,34 +72,72 @@ Status ChunkManager::make_room(Lock& lock, int level, Bytes bytes) {
   }
 }
 
+bool ChunkManager::is_only_copy(PayloadId id, int level) const {
+  for (int other = 0; other <= bottom(); ++other) {
+    if (other != level && at(id).copies[static_cast<std::size_t>(other)].state == CopyState::kValid) return false;
+  }
+  return true;
+}
+
 // REQUIRES: `id` is a candidate on `level`.
 Status ChunkManager::evict(Lock& lock, int level, PayloadId id) {
-  const auto is_only_copy = [&] {
-    for (int other = 0; other <= bottom(); ++other) {
-      if (other != level && at(id).copies[static_cast<std::size_t>(other)].state == CopyState::kValid) return false;
+  Place below;
+  if (is_only_copy(id, level) && level + 1 < bottom()) {
+    const Bytes bytes = at(id).spec.bytes;
+    auto place = allocate(lock, level + 1, bytes);
+    if (!place.ok()) return place.status().with_context("no room to write back " + at(id).spec.name);
+    if (!at(id).copies[static_cast<std::size_t>(level)].tracked || !is_only_copy(id, level)) {  // changed while we made room
+      give_back(level + 1, place.value(), bytes);
+      return {};
     }
-    return true;
-  };
-  if (is_only_copy()) {
-    const int to = level + 1;
-    if (to < bottom()) {
-      const Bytes bytes = at(id).spec.bytes;
-      auto place = allocate(lock, to, bytes);
-      if (!place.ok()) return place.status().with_context("no room to write back " + at(id).spec.name);
-      if (!at(id).copies[static_cast<std::size_t>(level)].tracked || !is_only_copy()) {  // changed while we made room
-        give_back(to, place.value(), bytes);
-        return {};
-      }
-      at(id).copies[static_cast<std::size_t>(to)].place = place.value();
-    }
-    at(id).copies[static_cast<std::size_t>(level)].leaving = true;
-    leaving_bytes_[static_cast<std::size_t>(level)] += at(id).spec.bytes;
-    start_transfer(id, level, to, Urgency::kWriteBack);
-  } else {
-    free_copy(id, level);
+    below = place.value();
   }
-  if (level == 0) ++stats_.evictions;
+  if (level == 0 && schedule_ != nullptr) schedule_->evicted(id);
+  let_go(level, id, below);
   return {};
+}
+
+// `below`: the place for a dirty copy on a middle tier. REQUIRES: `id` is a candidate on `level`.
+void ChunkManager::let_go(int level, PayloadId id, Place below) {
+  if (level == 0) ++stats_.evictions;
+  if (!is_only_copy(id, level)) return free_copy(id, level);
+  const int to = level + 1;
+  if (to < bottom()) at(id).copies[static_cast<std::size_t>(to)].place = below;
+  at(id).copies[static_cast<std::size_t>(level)].leaving = true;
+  leaving_bytes_[static_cast<std::size_t>(level)] += at(id).spec.bytes;
+  start_transfer(id, level, to, Urgency::kWriteBack);
+}
+
+// --- the schedule's part ----------------------------------------------------------------------------------------------------
+
+// A copy on the compute tier that the schedule is done with leaves at once, if that needs no waiting.
+void ChunkManager::let_go_if_done(PayloadId id) {
+  if (schedule_ == nullptr || !at(id).copies[0].tracked || schedule_->keep(id)) return;
+  Place below;
+  if (is_only_copy(id, 0) && bottom() > 1) {
+    auto place = take_place(1, at(id).spec.bytes);
+    if (!place.ok()) return;
+    below = place.value();
+  }
+  let_go(0, id, below);
+}
+
+// Starts what the schedule wants brought, as far as there is room.
+void ChunkManager::pump() {
+  if (schedule_ == nullptr || room_seekers_ > 0) return;
+  while (const auto want = schedule_->want()) {
+    Payload& payload = at(want->payload);
+    Copy& copy = payload.copies[0];
+    if (copy.leaving) {  // its write-back goes on, but it stays
+      copy.leaving = false;
+      leaving_bytes_[0] -= payload.spec.bytes;
+    } else if (payload.alive && copy.state == CopyState::kNone && !payload.moving() && nearest_valid(payload) > 0) {
+      if (compute_bytes_ + payload.spec.bytes > want->room || !start_prefetch(want->payload)) return;
+    } else if (payload.moving() && payload.to < payload.from && payload.to > 0) {
+      payload.prefetching = true;
+    }
+    schedule_->brought(want->payload);
+  }
 }
 
 bool ChunkManager::give_up(PayloadId id) {
@@ -102,9 +159,15 @@ bool ChunkManager::prefetch(PayloadId id) {
     payload.prefetching = payload.to < payload.from && payload.to > 0;
     return payload.to < payload.from;
   }
-  if (from < 0) return false;
+  return from > 0 && room_seekers_ == 0 && start_prefetch(id);
+}
+
+// REQUIRES: not moving, valid beneath the compute tier only.
+bool ChunkManager::start_prefetch(PayloadId id) {
+  Payload& payload = at(id);
+  const int from = nearest_valid(payload);
   const int to = from - 1;
-  auto place = levels_[static_cast<std::size_t>(to)].tier->allocate(payload.spec.bytes);
+  auto place = take_place(to, payload.spec.bytes);
   if (!place.ok()) return false;
   payload.copies[static_cast<std::size_t>(to)].place = place.value();
   payload.prefetching = to > 0;
@@ -134,6 +197,7 @@ void ChunkManager::free_copy(PayloadId id, int level) {
 void ChunkManager::give_back(int level, Place place, Bytes bytes) {
   levels_[static_cast<std::size_t>(level)].tier->free(place, bytes);
   freed_bytes_[static_cast<std::size_t>(level)] += bytes;
+  if (level == 0) compute_bytes_ -= bytes;
   progress();
 }
 
@@ -192,7 +256,9 @@ void ChunkManager::transfer_done(const Transfer& transfer, Status status) {
     finish_down(id, from, to, status.ok());
   }
   for (int level = 0; level < bottom(); ++level) update_candidate(id, level);
+  if (!up) let_go_if_done(id);  // it was used again while its write-back went on
   progress();
+  pump();
 }
 
 void ChunkManager::finish_up(PayloadId id, int /*from*/, int to, bool ok) {
@@ -205,7 +271,7 @@ void ChunkManager::finish_up(PayloadId id, int /*from*/, int to, bool ok) {
     free_copy(id, to);
   }
   if (!goes_on) return;
-  auto place = levels_[static_cast<std::size_t>(to - 1)].tier->allocate(payload.spec.bytes);
+  auto place = take_place(to - 1, payload.spec.bytes);
   if (!place.ok()) return;  // no room above: it stays half way, a demand fetch goes on from there
   payload.copies[static_cast<std::size_t>(to - 1)].place = place.value();
   payload.prefetching = to - 1 > 0;

@@ -37,9 +37,11 @@ void ChunkManager::progress() {
 
 Status ChunkManager::wait(Lock& lock) {
   const std::uint64_t before = epoch_;
+  const Nanos start = clock_->now();
   ++waiting_;
   const WaitResult result = waiter_->wait(lock, changed_);
   --waiting_;
+  stats_.stalled += clock_->now() - start;
   if (result == WaitResult::kWoken || epoch_ != before) return {};
   return Status(StatusCode::kTimedOut, fmt::format("[memory] nothing happened for too long ({} transfers under way): {}",
                                                    transfers_under_way_, holders_text()));
@@ -109,6 +111,7 @@ void ChunkManager::check_invariants() const {
   std::array<Bytes, kMaxLevels> leaving{};
   std::int64_t moving = 0;
   Bytes pinned = 0;
+  Bytes compute = 0;
   for (std::size_t i = 0; i < payloads_.size(); ++i) {
     const Payload& payload = payloads_[i];
     if (!payload.alive) continue;
@@ -122,11 +125,13 @@ void ChunkManager::check_invariants() const {
       PS_CHECK(!copy.leaving || (copy.state == CopyState::kValid && payload.from == level));           // I4
       PS_CHECK(!(copy.leaving && level == 0) || payload.pins == 0);                                    // I5
       PS_CHECK(copy.tracked == is_candidate(PayloadId(i), level));                                     // I6
+      if (level == 0 && copy.state != CopyState::kNone) compute += payload.spec.bytes;
       if (copy.leaving) leaving[static_cast<std::size_t>(level)] += payload.spec.bytes;
     }
     PS_CHECK(!payload.moving() || payload.copies[static_cast<std::size_t>(payload.from)].state == CopyState::kValid);  // I7
   }
   PS_CHECK(leaving == leaving_bytes_ && moving == transfers_under_way_);        // I8
+  PS_CHECK(bottom() == 0 || compute <= compute_bytes_);                         // I11: more only while a place is being taken
   PS_CHECK(compute_ledger_ == nullptr || compute_ledger_->pinned() == pinned);  // I9
   std::int64_t leases = 0;
   for (const std::int32_t held : held_) leases += held;

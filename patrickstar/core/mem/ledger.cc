@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "patrickstar/core/base/check.h"
 #include "patrickstar/core/base/text.h"
@@ -23,6 +24,7 @@ void Ledger::note_peaks(Bytes block) {
   const Bytes non_model = accounts_[slot(Account::kNonModel)];
   peaks_.model = std::max(peaks_.model, model);
   peaks_.non_model = std::max(peaks_.non_model, non_model);
+  recent_non_model_ = std::max(recent_non_model_, non_model);
   peaks_.total = std::max(peaks_.total, total_);
   peaks_.used = std::max(peaks_.used, total_ - accounts_[slot(Account::kFree)]);
   unevictable_.store(non_model + accounts_[slot(Account::kStaging)], std::memory_order_relaxed);
@@ -99,6 +101,11 @@ LedgerPeaks Ledger::peaks() const {
   peaks.needed = peak_needed_.load(std::memory_order_relaxed);
   peaks.needed_with_block = peak_needed_with_block_.load(std::memory_order_relaxed);
   return peaks;
+}
+
+Bytes Ledger::take_non_model_peak() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(recent_non_model_, accounts_[slot(Account::kNonModel)]);
 }
 
 std::string Ledger::table() const {

@@ -53,6 +53,8 @@ class Ledger {
   Bytes room() const;  // budget - total
   Bytes pinned() const;
   LedgerPeaks peaks() const;
+  // The most non-model bytes since this was last asked.
+  Bytes take_non_model_peak();
   // Who holds what, for messages: "budget 1.50 GiB: chunks 900.0 MiB (12.0 MiB leased), ...".
   std::string table() const;
 
@@ -65,7 +67,8 @@ class Ledger {
   mutable std::mutex mutex_;
   std::array<Bytes, kAccounts> accounts_{};
   Bytes total_ = 0;
-  LedgerPeaks peaks_;         // but for what is needed
+  LedgerPeaks peaks_;  // but for what is needed
+  Bytes recent_non_model_ = 0;
   Bytes largest_pinned_ = 0;  // since nothing was pinned
   std::atomic<Bytes> pinned_ = 0;
   std::atomic<Bytes> unevictable_ = 0;  // non-model + staging

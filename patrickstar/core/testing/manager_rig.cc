@@ -13,11 +13,15 @@ namespace patrickstar {
 const std::vector<NamedPolicy>& all_policies() {
   static const std::vector<NamedPolicy> policies = {
       {"lru", [] { return std::make_unique<Lru>(); }},
+      {"planned", [] { return std::make_unique<Lru>(); },
+       [](Bytes budget) {
+         return std::make_unique<Orchestrator>(OrchestratorOptions{.budget = budget, .ring = 2 * kPayloadAlignment});
+       }},
   };
   return policies;
 }
 
-ManagerRig::ManagerRig(const std::vector<Bytes>& capacities, const PolicyFactory& policy)
+ManagerRig::ManagerRig(const std::vector<Bytes>& capacities, const NamedPolicy& policy)
     : waiter_([this] { return complete_oldest(); }) {
   const char* names[] = {"compute", "middle", "bottom"};
   std::vector<Level> levels;
@@ -27,12 +31,14 @@ ManagerRig::ManagerRig(const std::vector<Bytes>& capacities, const PolicyFactory
     if (level + 1 == capacities.size()) break;
     links_.push_back(std::make_unique<ManualLink>(fmt::format("/scratch/{}", level)));
     levels.back().link_below = links_.back().get();
-    levels.back().policy = policy();
+    if (level == 0 && policy.orchestrate != nullptr) orchestrator_ = policy.orchestrate(capacities[0]);
+    levels.back().policy = level == 0 && orchestrator_ != nullptr ? orchestrator_->make_policy() : policy.make();
   }
   manager_ = std::make_unique<ChunkManager>(ChunkManagerOptions{.levels = std::move(levels),
                                                                 .waiter = &waiter_,
                                                                 .clock = &clock_,
                                                                 .compute_ledger = &tiers_[0]->ledger(),
+                                                                .schedule = orchestrator_.get(),
                                                                 .events = &events_});
 }
 

@@ -13,6 +13,7 @@
 
 #include "patrickstar/core/mem/chunk_manager.h"
 #include "patrickstar/core/obs/sinks.h"
+#include "patrickstar/core/policy/orchestrator.h"
 #include "patrickstar/core/testing/manual_link.h"
 #include "patrickstar/core/testing/manual_waiter.h"
 #include "patrickstar/core/testing/memory_tier.h"
@@ -22,9 +23,13 @@ namespace patrickstar {
 
 using PolicyFactory = std::function<std::unique_ptr<EvictionPolicy>()>;
 
+using OrchestratorFactory = std::function<std::unique_ptr<Orchestrator>(Bytes budget)>;
+
+// With `orchestrate` the compute tier follows an Orchestrator; the tiers beneath have `make`.
 struct NamedPolicy {
   std::string name;
   PolicyFactory make;
+  OrchestratorFactory orchestrate = nullptr;
 };
 inline void PrintTo(const NamedPolicy& policy, std::ostream* out) { *out << policy.name; }  // for GoogleTest
 // Every policy there is: a new one is a line here.
@@ -33,7 +38,7 @@ const std::vector<NamedPolicy>& all_policies();
 class ManagerRig {
  public:
   // Capacities from the compute tier down; 1 to kMaxLevels of them.
-  explicit ManagerRig(const std::vector<Bytes>& capacities, const PolicyFactory& policy = all_policies().front().make);
+  explicit ManagerRig(const std::vector<Bytes>& capacities, const NamedPolicy& policy = all_policies().front());
 
   ChunkManager& manager() { return *manager_; }
   MemoryTier& tier(std::size_t level) { return *tiers_[level]; }
@@ -42,6 +47,7 @@ class ManagerRig {
   ManualWaiter& waiter() { return waiter_; }
   VirtualClock& clock() { return clock_; }
   RingSink& events() { return events_; }
+  Orchestrator* orchestrator() { return orchestrator_.get(); }  // null without one
 
   std::size_t pending() const;  // transfers, all links
   bool complete_oldest();       // lowest transfer id first
@@ -64,6 +70,7 @@ class ManagerRig {
   std::vector<std::unique_ptr<ManualLink>> links_;
   ManualWaiter waiter_;
   std::vector<Bytes> sizes_;  // by payload
+  std::unique_ptr<Orchestrator> orchestrator_;
   std::unique_ptr<ChunkManager> manager_;
 };
 

@@ -1,0 +1,49 @@
+// Follower: where in the planned step the run is. Each moment is matched against the trace; a deviation re-synchronises.
+//
+// [Note: deviations] The expected moment matches: the position moves by one. Else the moment may be one too many (an evaluation,
+// a branch): the position stays. Or the run has jumped (a dropped layer, an evaluation that begins anew): if the next moment fits
+// the place after a later moment like this one, the position moves there, going round the end of the step if need be. Positions
+// are counted from the first step on and never go back. Not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "patrickstar/core/trace/trace.h"
+
+namespace patrickstar {
+
+// Moments since the plan was made: cycle x moments of the step + moment.
+using Position = std::int64_t;
+
+class Follower {
+ public:
+  Follower() = default;
+  explicit Follower(const Trace& trace);
+
+  enum class Match { kExpected, kJumped, kUnknown };
+  Match granted(std::span<const Access> accesses);
+
+  // The last matched moment; -1 before the first.
+  Position position() const { return position_; }
+  std::size_t moment() const { return static_cast<std::size_t>(position_ % static_cast<Position>(hashes_.size())); }
+  std::int64_t deviations() const { return deviations_; }  // ever
+  // The position of the payload's first use after `from`; -1 if the trace has none.
+  Position next_use(PayloadId payload, Position from) const;
+
+ private:
+  static std::uint64_t hash(std::span<const Access> accesses);
+  std::uint64_t expected(Position position) const { return hashes_[static_cast<std::size_t>(position) % hashes_.size()]; }
+  Position next_like(std::uint64_t hash, Position after) const;
+
+  std::vector<std::uint64_t> hashes_;                                         // by moment
+  std::unordered_map<std::uint64_t, std::vector<std::uint32_t>> moments_of_;  // by hash, ascending
+  std::vector<std::vector<std::uint32_t>> uses_;                              // by payload: moments, ascending
+  Position position_ = -1;
+  Position candidate_ = -1;  // where the last unexpected moment may have jumped to
+  std::int64_t deviations_ = 0;
+};
+
+}  // namespace patrickstar

@@ -1,0 +1,248 @@
+#include "patrickstar/core/policy/orchestrator.h"
+
+#include <algorithm>
+
+#include "patrickstar/core/base/check.h"
+#include "patrickstar/core/policy/lru.h"
+
+namespace patrickstar {
+
+// By the plan: first what is done with, then what was brought ahead, then what is kept; in each the furthest next use first.
+class Orchestrator::Policy final : public EvictionPolicy {
+ public:
+  explicit Policy(Orchestrator* orchestrator) : orchestrator_(orchestrator) { orchestrator_->policy_ = this; }
+  ~Policy() override { orchestrator_->policy_ = nullptr; }
+  std::string_view name() const override { return "plan"; }
+  void track(PayloadId payload) override {
+    lru_.track(payload);
+    if (tracked_.size() <= payload.index()) {
+      tracked_.resize(payload.index() + 1, false);
+      keys_.resize(payload.index() + 1);
+    }
+    tracked_[payload.index()] = true;
+    if (orchestrator_->following_) enter(payload);
+  }
+  void untrack(PayloadId payload) override {
+    lru_.untrack(payload);
+    tracked_[payload.index()] = false;
+    if (orchestrator_->following_) order_.erase({keys_[payload.index()], payload});
+  }
+  void touch(PayloadId) override {}
+  std::optional<PayloadId> victim() override {
+    if (!orchestrator_->following_) return lru_.victim();
+    if (order_.empty()) return std::nullopt;
+    return order_.rbegin()->second;
+  }
+  // The plan or the position in it has changed: every key is another.
+  void rebuild() {
+    order_.clear();
+    if (!orchestrator_->following_) return;
+    for (std::size_t i = 0; i < tracked_.size(); ++i) {
+      if (tracked_[i]) enter(PayloadId(i));
+    }
+  }
+  void changed(PayloadId payload) {
+    if (payload.index() >= tracked_.size() || !tracked_[payload.index()]) return;
+    order_.erase({keys_[payload.index()], payload});
+    enter(payload);
+  }
+
+ private:
+  void enter(PayloadId payload) {
+    keys_[payload.index()] = orchestrator_->eviction_key(payload);
+    order_.emplace(keys_[payload.index()], payload);
+  }
+  Orchestrator* const orchestrator_;
+  Lru lru_;
+  std::vector<bool> tracked_;
+  std::vector<Position> keys_;
+  std::set<std::pair<Position, PayloadId>> order_;
+};
+
+Orchestrator::Orchestrator(const OrchestratorOptions& options) : options_(options) {}
+
+Orchestrator::~Orchestrator() { PS_CHECK(policy_ == nullptr); }
+
+std::unique_ptr<EvictionPolicy> Orchestrator::make_policy() {
+  PS_CHECK(policy_ == nullptr);
+  return std::make_unique<Policy>(this);
+}
+
+OrchestratorStats Orchestrator::stats() const {
+  OrchestratorStats stats = stats_;
+  stats.following = following_;
+  stats.deviations = earlier_deviations_ + follower_.deviations();
+  stats.reserve = options_.reserve;
+  stats.planned_read = plan_.read_bytes;
+  stats.planned_written = plan_.write_bytes;
+  return stats;
+}
+
+Position Orchestrator::eviction_key(PayloadId payload) const {
+  const Position next = follower_.next_use(payload, std::max<Position>(follower_.position(), 0));
+  if (next < 0) return INT64_MAX;  // the plan does not know it
+  const Role role = payload.index() < roles_.size() ? roles_[payload.index()] : Role::kKept;
+  return next + steps(role == Role::kKept ? 0 : role == Role::kAhead ? 1 : 2);
+}
+
+// --- what happened ----------------------------------------------------------------------------------------------------------
+
+void Orchestrator::added(PayloadId payload, PayloadKind kind, Bytes bytes) {
+  tracer_.added(payload, kind, bytes);
+  if (roles_.size() <= payload.index()) roles_.resize(payload.index() + 1, Role::kKept);
+}
+
+void Orchestrator::removed(PayloadId payload) {
+  tracer_.removed(payload);
+  if (following_) watch();
+}
+
+void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& facts) {
+  if (!following_) {
+    // A model that fits is not worth watching for ever.
+    if (saw_eviction_ || watched_steps_ <= options_.warm_up_steps) tracer_.granted(accesses, facts);
+    return;
+  }
+  hold_ = false;
+  if (on_track_) {
+    Bytes& non_model = plan_.trace.moments[follower_.moment()].non_model;
+    non_model = std::max(non_model, facts.non_model);
+  }
+  const auto match = follower_.granted(accesses);
+  on_track_ = match != Follower::Match::kUnknown;
+  if (!on_track_) return;
+  const Moment& moment = plan_.trace.moments[follower_.moment()];
+  for (std::uint32_t i = 0; i < moment.count; ++i) {
+    const PayloadId payload = plan_.trace.accesses[moment.first + i].payload;
+    roles_[payload.index()] = plan_.keep[moment.first + i] != 0 ? Role::kKept : Role::kDone;
+  }
+  if (match == Follower::Match::kExpected) return;
+  const auto n = static_cast<Position>(plan_.trace.moments.size());
+  const auto later = std::upper_bound(plan_.fetches.begin(), plan_.fetches.end(), follower_.moment(),
+                                      [](std::size_t m, const PlannedFetch& fetch) { return m < fetch.moment; });
+  next_fetch_ = static_cast<std::size_t>(later - plan_.fetches.begin());
+  fetch_cycle_ = follower_.position() / n;
+  if (next_fetch_ == plan_.fetches.size()) {
+    next_fetch_ = 0;
+    ++fetch_cycle_;
+  }
+  if (policy_ != nullptr) policy_->rebuild();
+}
+
+bool Orchestrator::keep(PayloadId payload) const { return !following_ || !on_track_ || roles_[payload.index()] != Role::kDone; }
+
+void Orchestrator::evicted(PayloadId payload) {
+  if (!saw_eviction_ && watched_steps_ > options_.warm_up_steps) watched_steps_ = options_.warm_up_steps - 1;  // begin anew
+  saw_eviction_ = true;
+  if (!following_) return;
+  ++stats_.forced;
+  hold_ = true;
+  const Position next = follower_.next_use(payload, std::max<Position>(follower_.position(), 0));
+  if (next >= 0) again_.emplace(next, payload);
+  if (roles_[payload.index()] == Role::kKept && next >= 0 && on_track_) kept_gave_way_ = true;
+}
+
+// --- what to bring ----------------------------------------------------------------------------------------------------------
+
+Position Orchestrator::fetch_position() const {
+  return fetch_cycle_ * static_cast<Position>(plan_.trace.moments.size()) + plan_.fetches[next_fetch_].moment;
+}
+
+std::optional<Schedule::Want> Orchestrator::want() {
+  if (!following_ || hold_) return std::nullopt;
+  const Position now = follower_.position();
+  while (!again_.empty() && again_.begin()->first <= now) again_.erase(again_.begin());
+  const auto skip = [&] {
+    if (++next_fetch_ < plan_.fetches.size()) return;
+    next_fetch_ = 0;
+    ++fetch_cycle_;
+  };
+  Position position = -1;
+  if (!plan_.fetches.empty()) {
+    while (fetch_position() <= now) skip();
+    position = fetch_position();
+    // Its use before that is still to come: bringing it now would be for that one.
+    if (position - static_cast<Position>(plan_.fetches[next_fetch_].previous) > now) position = -1;
+  }
+  want_again_ = !again_.empty() && (position < 0 || again_.begin()->first <= position);
+  if (want_again_) position = again_.begin()->first;
+  if (position < 0 || position - now >= steps(1)) return std::nullopt;
+  const Position from = std::max<Position>(now, 0);
+  const auto n = static_cast<Position>(plan_.trace.moments.size());
+  const Bytes room = room_.min(static_cast<std::size_t>(from % n), static_cast<std::size_t>(position - from + 1));
+  return Want{want_again_ ? again_.begin()->second : plan_.fetches[next_fetch_].payload, room};
+}
+
+void Orchestrator::brought(PayloadId payload) {
+  if (roles_[payload.index()] == Role::kDone) {
+    roles_[payload.index()] = Role::kAhead;
+    if (policy_ != nullptr) policy_->changed(payload);
+  }
+  if (want_again_) {
+    again_.erase(again_.begin());
+  } else if (++next_fetch_ == plan_.fetches.size()) {
+    next_fetch_ = 0;
+    ++fetch_cycle_;
+  }
+}
+
+// --- plans ------------------------------------------------------------------------------------------------------------------
+
+void Orchestrator::follow(Trace trace) {
+  const bool first = !following_;
+  plan_ = make_plan(
+      std::move(trace),
+      {.budget = options_.budget, .reserve = options_.reserve, .ring = options_.ring, .spread_by_time = options_.spread_by_time});
+  ++stats_.plans;
+  room_ = CyclicRangeMin(plan_.room);
+  earlier_deviations_ += follower_.deviations();
+  follower_ = Follower(plan_.trace);
+  roles_.assign(std::max(roles_.size(), plan_.trace.payloads.size()), Role::kKept);
+  // As if a step had just ended: what a payload is there for is what its last use in the step says.
+  for (std::size_t a = 0; a < plan_.trace.accesses.size(); ++a) {
+    roles_[plan_.trace.accesses[a].payload.index()] = plan_.keep[a] != 0 ? Role::kKept : Role::kAhead;
+  }
+  following_ = true;
+  on_track_ = hold_ = want_again_ = kept_gave_way_ = false;
+  next_fetch_ = 0;
+  fetch_cycle_ = 0;
+  again_.clear();
+  deviations_before_ = 0;
+  if (first) deviating_steps_ = 0;
+  if (policy_ != nullptr) policy_->rebuild();
+}
+
+void Orchestrator::watch() {
+  following_ = false;
+  watched_steps_ = options_.warm_up_steps - 1;  // plan from a whole step
+  tracer_.restart();
+  ++stats_.retraces;
+  earlier_deviations_ += follower_.deviations();
+  follower_ = Follower();
+  if (policy_ != nullptr) policy_->rebuild();
+}
+
+void Orchestrator::step_done(const MomentFacts& facts) {
+  if (!following_) {
+    Trace trace = tracer_.finish(facts);
+    ++watched_steps_;
+    if (saw_eviction_ && watched_steps_ > options_.warm_up_steps && !trace.moments.empty()) follow(std::move(trace));
+    return;
+  }
+  const std::int64_t deviations = follower_.deviations() - deviations_before_;
+  deviations_before_ = follower_.deviations();
+  deviating_steps_ = deviations > 2 + static_cast<std::int64_t>(plan_.trace.moments.size()) / 10 ? deviating_steps_ + 1 : 0;
+  if (deviating_steps_ >= patience_) {
+    patience_ *= 2;  // steps that differ each time are not learned by watching another
+    deviating_steps_ = 0;
+    watch();
+    ++watched_steps_;  // the step just ended
+    return;
+  }
+  if (kept_gave_way_ && stats_.plans < 10) {
+    options_.reserve += std::max<Bytes>(options_.reserve / 2, options_.budget / 100);
+    follow(std::move(plan_.trace));
+  }
+}
+
+}  // namespace patrickstar

@@ -1,0 +1,104 @@
+// Orchestrator: watches one step, plans, and has every chunk in place before it is touched.
+//
+// It watches while chunks come and go by LRU. Once something had to be evicted and a whole step has been seen it makes a Plan and
+// follows it: payloads that the plan does not keep leave after their last use, and come back in the order of use as far ahead as
+// the room until their use allows. A deviation re-synchronises (Follower); when steps keep deviating it watches again. When kept
+// payloads had to give way it plans again with more reserve. Never wrong, only a slower step.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "patrickstar/core/policy/eviction_policy.h"
+#include "patrickstar/core/policy/follower.h"
+#include "patrickstar/core/policy/plan.h"
+#include "patrickstar/core/policy/range_min.h"
+#include "patrickstar/core/policy/schedule.h"
+#include "patrickstar/core/policy/tracer.h"
+
+namespace patrickstar {
+
+struct OrchestratorOptions {
+  Bytes budget = 0;  // of the compute tier
+  // Left free from the start: partly used pages. It grows when kept payloads had to give way.
+  Bytes reserve = 0;
+  Bytes ring = PlanOptions{}.ring;
+  double spread_by_time = PlanOptions{}.spread_by_time;
+  int warm_up_steps = 2;  // the last of them is planned from: earlier ones lack updates that are put off
+};
+
+struct OrchestratorStats {
+  bool following = false;
+  std::int64_t plans = 0;
+  std::int64_t deviations = 0;  // unexpected moments, ever
+  std::int64_t retraces = 0;    // plans given up because steps kept deviating
+  std::int64_t forced = 0;      // payloads that had to give way against the plan
+  Bytes reserve = 0;
+  Bytes planned_read = 0;  // a step, by the present plan
+  Bytes planned_written = 0;
+};
+
+class Orchestrator final : public Schedule {
+ public:
+  explicit Orchestrator(const OrchestratorOptions& options);
+  ~Orchestrator() override;
+
+  // The eviction policy of the compute tier that follows this Orchestrator's plan; LRU without one. Must not outlive it.
+  std::unique_ptr<EvictionPolicy> make_policy();
+  OrchestratorStats stats() const;
+  // The step that the present plan was made from; null without a plan.
+  const Trace* trace() const { return following_ ? &plan_.trace : nullptr; }
+  const Plan& plan() const { return plan_; }
+
+  void added(PayloadId payload, PayloadKind kind, Bytes bytes) override;
+  void removed(PayloadId payload) override;
+  void granted(std::span<const Access> accesses, const MomentFacts& facts) override;
+  bool keep(PayloadId payload) const override;
+  std::optional<Want> want() override;
+  void brought(PayloadId payload) override;
+  void evicted(PayloadId payload) override;
+  void step_done(const MomentFacts& facts) override;
+
+ private:
+  class Policy;
+  // What a copy on the compute tier is there for.
+  enum class Role : std::uint8_t {
+    kKept,   // stays until its next use by the plan, or is unknown to it
+    kAhead,  // brought before its use
+    kDone,   // used, and not to be kept
+  };
+
+  Position eviction_key(PayloadId payload) const;  // the greatest goes first
+  Position steps(std::int64_t count) const { return count * static_cast<Position>(plan_.trace.moments.size()); }
+  void follow(Trace trace);
+  void watch();
+  Position fetch_position() const;
+
+  OrchestratorOptions options_;
+  Tracer tracer_;
+  Policy* policy_ = nullptr;
+  bool following_ = false;
+  bool saw_eviction_ = false;
+  int watched_steps_ = 0;
+  // while following
+  Plan plan_;
+  CyclicRangeMin room_;
+  Follower follower_;
+  std::vector<Role> roles_;  // by payload
+  bool on_track_ = false;    // the last moment was in the plan
+  bool hold_ = false;        // something had to give way since the last moment: bring nothing before the next
+  std::size_t next_fetch_ = 0;
+  std::int64_t fetch_cycle_ = 0;
+  std::set<std::pair<Position, PayloadId>> again_;  // forced out, by next use
+  bool want_again_ = false;                         // what want() gave was of again_
+  std::int64_t deviations_before_ = 0;              // this step
+  std::int64_t earlier_deviations_ = 0;             // of earlier plans
+  int deviating_steps_ = 0;
+  int patience_ = 2;  // deviating steps in a row before watching again
+  bool kept_gave_way_ = false;
+  OrchestratorStats stats_;
+};
+
+}  // namespace patrickstar

@@ -1,0 +1,242 @@
+#include "patrickstar/core/policy/plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace patrickstar {
+namespace {
+
+constexpr std::uint32_t kNone = UINT32_MAX;
+
+// What is taken at each moment, with the least room left over any run: a segment tree with lazy additions.
+class Occupancy {
+ public:
+  explicit Occupancy(std::vector<Bytes> room) : size_(room.size()), min_(4 * room.size()), added_(4 * room.size(), 0) {
+    build(1, 0, size_, room);
+  }
+  // The least room over the moments strictly between `from` and `to`, going round; the whole step but `from` if they are equal.
+  Bytes room_between(std::uint32_t from, std::uint32_t to) const {
+    Bytes least = INT64_MAX;
+    each_run(from, to, [&](std::size_t begin, std::size_t end) { least = std::min(least, min_of(1, 0, size_, begin, end)); });
+    return least;
+  }
+  void take_between(std::uint32_t from, std::uint32_t to, Bytes bytes) {
+    each_run(from, to, [&](std::size_t begin, std::size_t end) { add(1, 0, size_, begin, end, -bytes); });
+  }
+  Bytes least() const { return min_[1]; }
+
+ private:
+  template <class F>
+  void each_run(std::uint32_t from, std::uint32_t to, F&& f) const {
+    if (from < to) {
+      if (from + 1 < to) f(from + 1, to);
+      return;
+    }
+    if (from + 1 < size_) f(from + 1, size_);
+    if (to > 0) f(0, to);
+  }
+  void build(std::size_t node, std::size_t begin, std::size_t end, const std::vector<Bytes>& room) {
+    if (end - begin == 1) {
+      min_[node] = room[begin];
+      return;
+    }
+    const std::size_t middle = (begin + end) / 2;
+    build(2 * node, begin, middle, room);
+    build(2 * node + 1, middle, end, room);
+    min_[node] = std::min(min_[2 * node], min_[2 * node + 1]);
+  }
+  Bytes min_of(std::size_t node, std::size_t begin, std::size_t end, std::size_t from, std::size_t to) const {
+    if (from >= end || to <= begin) return INT64_MAX;
+    if (from <= begin && end <= to) return min_[node];
+    const std::size_t middle = (begin + end) / 2;
+    return added_[node] + std::min(min_of(2 * node, begin, middle, from, to), min_of(2 * node + 1, middle, end, from, to));
+  }
+  void add(std::size_t node, std::size_t begin, std::size_t end, std::size_t from, std::size_t to, Bytes bytes) {
+    if (from >= end || to <= begin) return;
+    if (from <= begin && end <= to) {
+      min_[node] += bytes;
+      added_[node] += bytes;
+      return;
+    }
+    const std::size_t middle = (begin + end) / 2;
+    add(2 * node, begin, middle, from, to, bytes);
+    add(2 * node + 1, middle, end, from, to, bytes);
+    min_[node] = added_[node] + std::min(min_[2 * node], min_[2 * node + 1]);
+  }
+
+  std::size_t size_;
+  std::vector<Bytes> min_;
+  std::vector<Bytes> added_;
+};
+
+// [Note: gaps]
+struct Gap {
+  std::uint32_t access = 0;  // at its start
+  std::uint32_t next = 0;    // access at its end
+  std::uint32_t from = 0;    // moments
+  std::uint32_t to = 0;
+  std::uint32_t length = 0;  // in moments; the whole step for a payload that is used once
+  Bytes bytes = 0;
+  bool saves_read = false;
+  bool dirty = false;  // written at its start
+  PayloadKind kind = PayloadKind::kParam;
+};
+
+std::vector<Gap> gaps_of(const Trace& trace) {
+  const auto moments = static_cast<std::uint32_t>(trace.moments.size());
+  std::vector<std::uint32_t> moment_of(trace.accesses.size());
+  for (std::uint32_t m = 0; m < moments; ++m) {
+    for (std::uint32_t i = 0; i < trace.moments[m].count; ++i) moment_of[trace.moments[m].first + i] = m;
+  }
+  std::vector<std::uint32_t> first(trace.payloads.size(), kNone);
+  std::vector<std::uint32_t> last(trace.payloads.size(), kNone);
+  std::vector<Gap> gaps;
+  const auto add = [&](std::uint32_t from, std::uint32_t to) {
+    const PayloadId payload = trace.accesses[from].payload;
+    const std::uint32_t i = moment_of[from];
+    const std::uint32_t j = moment_of[to];
+    gaps.push_back({.access = from,
+                    .next = to,
+                    .from = i,
+                    .to = j,
+                    .length = j > i ? j - i : j + moments - i,
+                    .bytes = trace.bytes_of(payload),
+                    .saves_read = trace.accesses[to].mode != AccessMode::kCreate,
+                    .dirty = trace.accesses[from].mode != AccessMode::kRead,
+                    .kind = trace.payloads[payload.index()].kind});
+  };
+  for (std::uint32_t a = 0; a < trace.accesses.size(); ++a) {
+    const std::size_t payload = trace.accesses[a].payload.index();
+    if (last[payload] == kNone) {
+      first[payload] = a;
+    } else {
+      add(last[payload], a);
+    }
+    last[payload] = a;
+  }
+  for (std::size_t payload = 0; payload < last.size(); ++payload) {
+    if (last[payload] != kNone) add(last[payload], first[payload]);
+  }
+  return gaps;
+}
+
+bool retain(const Gap& gap, Occupancy* occupancy, std::vector<std::uint8_t>* keep) {
+  if (occupancy->room_between(gap.from, gap.to) < gap.bytes) return false;
+  occupancy->take_between(gap.from, gap.to, gap.bytes);
+  (*keep)[gap.access] = 1;
+  return true;
+}
+
+// Which of the long gaps of state stay, for a share `streamed` of all their bytes. by time and bytes: [Note: gaps]
+std::vector<bool> spread(const std::vector<Gap>& gaps, const std::vector<double>& weights, double streamed, Bytes ring) {
+  std::vector<bool> stays(gaps.size());
+  double credit = 0;
+  for (std::size_t i = 0; i < gaps.size(); ++i) {
+    const auto bytes = static_cast<double>(gaps[i].bytes);
+    // No more can be moved ahead of a burst than the ring holds.
+    credit = std::min(credit + streamed * weights[i], std::max(bytes, static_cast<double>(ring)) + bytes);
+    stays[i] = credit < bytes;
+    if (!stays[i]) credit -= bytes;
+  }
+  return stays;
+}
+
+Bytes bytes_staying(const std::vector<Gap>& gaps, const std::vector<bool>& stays) {
+  Bytes sum = 0;
+  for (std::size_t i = 0; i < gaps.size(); ++i) sum += stays[i] ? gaps[i].bytes : 0;
+  return sum;
+}
+
+// By access order: `gaps` are in the order of the uses that end them.
+void retain_states(const std::vector<Gap>& gaps, const Trace& trace, const PlanOptions& options, Bytes ring, Occupancy* occupancy,
+                   std::vector<std::uint8_t>* keep) {
+  Bytes total = 0;
+  for (const Gap& gap : gaps) total += gap.bytes;
+  const Bytes room = std::max<Bytes>(0, occupancy->least());
+  if (total == 0) return;
+  std::vector<Nanos> before(trace.moments.size() + 1, 0);
+  for (std::size_t m = 0; m < trace.moments.size(); ++m) before[m + 1] = before[m] + trace.moments[m].compute;
+  std::vector<double> weights(gaps.size());
+  const double seconds = static_cast<double>(std::max<Nanos>(1, before.back()));
+  for (std::size_t i = 0; i < gaps.size(); ++i) {
+    const Nanos now = before[gaps[i].to];
+    const Nanos then = i > 0 ? before[gaps[i - 1].to] : before[gaps.back().to] - before.back();
+    weights[i] = options.spread_by_time * static_cast<double>(now - then) / seconds * static_cast<double>(total) +
+                 (1 - options.spread_by_time) * static_cast<double>(gaps[i].bytes);
+  }
+  double low = 0, high = 1;  // least share that streams such that the rest fits
+  if (total > room) {
+    while (high < 64 && bytes_staying(gaps, spread(gaps, weights, high, ring)) > room) high *= 2;
+    for (int i = 0; i < 30; ++i) {
+      const double middle = (low + high) / 2;
+      (bytes_staying(gaps, spread(gaps, weights, middle, ring)) > room ? low : high) = middle;
+    }
+  } else {
+    high = 0;
+  }
+  const std::vector<bool> stays = spread(gaps, weights, high, ring);
+  for (std::size_t i = 0; i < gaps.size(); ++i) {
+    if (stays[i]) retain(gaps[i], occupancy, keep);
+  }
+}
+
+}  // namespace
+
+Plan make_plan(Trace trace, const PlanOptions& options) {
+  Plan plan;
+  plan.trace = std::move(trace);
+  const Trace& t = plan.trace;
+  plan.keep.assign(t.accesses.size(), 0);
+  std::vector<Bytes> left;
+  for (std::size_t m = 0; m < t.moments.size(); ++m) {
+    plan.room.push_back(std::max<Bytes>(0, options.budget - options.reserve - t.moments[m].non_model));
+    left.push_back(plan.room.back());
+    for (const Access& access : t.at(m)) left.back() -= t.bytes_of(access.payload);
+  }
+  if (t.moments.empty()) return plan;
+  const Bytes tightest = std::max<Bytes>(0, *std::min_element(left.begin(), left.end()));
+  plan.ring = std::min(options.ring, tightest / 4);
+  for (Bytes& room : left) room -= plan.ring;
+  Occupancy occupancy(std::move(left));
+
+  std::vector<Gap> gaps = gaps_of(t);
+  const auto is_long_state = [&](const Gap& gap) { return gap.kind == PayloadKind::kState && gap.length > t.moments.size() / 2; };
+  std::vector<Gap> states;
+  std::vector<Gap> others;
+  for (const Gap& gap : gaps) (is_long_state(gap) ? states : others).push_back(gap);
+  // (A gap that ends with a kCreate is worth keeping too: what leaves is written although it is dead, as nobody can be sure.)
+  // A byte-moment of room should save as much as it can: short gaps first, and those that save a write as well.
+  std::stable_sort(others.begin(), others.end(), [](const Gap& a, const Gap& b) {
+    return static_cast<std::uint64_t>(1 + (a.dirty ? 1 : 0)) * b.length >
+           static_cast<std::uint64_t>(1 + (b.dirty ? 1 : 0)) * a.length;
+  });
+  for (const Gap& gap : others) retain(gap, &occupancy, &plan.keep);
+  std::stable_sort(states.begin(), states.end(), [](const Gap& a, const Gap& b) { return a.to < b.to; });
+  retain_states(states, t, options, plan.ring, &occupancy, &plan.keep);
+
+  std::vector<bool> leaves(t.payloads.size(), false);
+  std::vector<bool> dirty(t.payloads.size(), false);  // since it was last written back; right from the second round on
+  for (int round = 0; round < 2; ++round) {
+    for (std::size_t a = 0; a < t.accesses.size(); ++a) {
+      const std::size_t payload = t.accesses[a].payload.index();
+      if (t.accesses[a].mode != AccessMode::kRead) dirty[payload] = true;
+      if (plan.keep[a] != 0) continue;
+      if (round == 1 && dirty[payload]) plan.write_bytes += t.bytes_of(t.accesses[a].payload);
+      dirty[payload] = false;
+      leaves[payload] = true;
+    }
+  }
+  for (const Gap& gap : gaps) {
+    if (plan.keep[gap.access] != 0 || !gap.saves_read) continue;
+    plan.fetches.push_back({.moment = gap.to, .previous = gap.length, .payload = t.accesses[gap.access].payload});
+    plan.read_bytes += gap.bytes;
+  }
+  std::stable_sort(plan.fetches.begin(), plan.fetches.end(),
+                   [](const PlannedFetch& a, const PlannedFetch& b) { return a.moment < b.moment; });
+  std::vector<bool> used(t.payloads.size(), false);
+  for (const Access& access : t.accesses) used[access.payload.index()] = true;
+  for (std::size_t i = 0; i < used.size(); ++i) plan.kept_bytes += used[i] && !leaves[i] ? t.payloads[i].bytes : 0;
+  return plan;
+}
+
+}  // namespace patrickstar
