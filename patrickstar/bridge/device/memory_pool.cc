@@ -74,8 +74,7 @@ Status MemoryPool::make_room(Bytes wanted, Bytes lacking) {
   RoomMaker* maker = room_maker_.load();
   Status status = maker != nullptr ? maker->make_room(lacking) : Status(StatusCode::kOutOfRoom, ledger_.table());
   if (status.ok()) return status;
-  ledger_.pin(wanted);  // what was refused belongs to what was needed: the peak remembers it
-  ledger_.unpin(wanted);
+  ledger_.note_refused(wanted);
   return status.with_context(
       fmt::format("[memory] an allocation of {} does not fit the budget ({} lacking); use a smaller batch or "
                   "sequence, activation checkpointing, or a larger memory budget",

@@ -121,9 +121,8 @@ Runtime::~Runtime() {
 
 Bytes Runtime::smallest_budget() const {
   // A page that a live block keeps is used in part: blocks of many sizes leave about a fiftieth, and some pages at the least.
-  // And a block is contiguous: among the blocks that stay, free pages for the largest one need not lie side by side.
-  const Bytes needed = ledger().peaks().needed;
-  return round_up(needed + pool_->arena().largest_block() + needed / 50 + 8 * kPageBytes, kPageBytes);
+  const LedgerPeaks peaks = ledger().peaks();
+  return round_up(peaks.needed_with_block + peaks.needed / 50 + 8 * kPageBytes, kPageBytes);
 }
 
 void Runtime::reserve_disk(Bytes bytes) { throw_if_error(disk_.tier->reserve(disk_.tier->in_use() + bytes)); }

@@ -64,7 +64,7 @@ class Runtime final : private RoomMaker {
   // "io_uring+O_DIRECT" and the like.
   const std::string& io_backend() const { return disk_.backend; }
   // The smallest budget that would have sufficed for what was done so far: what no eviction could have given back, and what
-  // the arena's partly used pages and the contiguity of its largest block take on top. Bytes.
+  // the arena's partly used pages and the contiguity of its blocks take on top. Bytes.
   Bytes smallest_budget() const;
   // Preallocates so much more of the scratch file than is in use, so that a full disk is found early. Throws Error.
   void reserve_disk(Bytes bytes);

@@ -182,7 +182,6 @@ std::byte* Arena::take(Bytes begin, Bytes bytes, Account account) {
   live_.emplace(begin, block);
   count_use(begin, begin + bytes, +1);
   ledger_->move(Account::kFree, account, bytes);
-  largest_block_ = std::max(largest_block_, bytes);
   return base_ + begin;
 }
 
@@ -241,11 +240,6 @@ Bytes Arena::block_bytes(const void* address) const {
   const auto found = live_.find(static_cast<const std::byte*>(address) - base_);
   PS_CHECK(found != live_.end());
   return found->second->second.size;
-}
-
-Bytes Arena::largest_block() const {
-  const std::lock_guard lock(mutex_);
-  return largest_block_;
 }
 
 Bytes Arena::shortfall(Bytes wanted) const {

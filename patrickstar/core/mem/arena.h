@@ -51,8 +51,6 @@ class Arena {
   std::byte* base() const { return base_; }
   Bytes address_space() const { return space_; }
   Bytes block_bytes(const void* address) const;  // REQUIRES: a live block begins there
-  // The largest block ever handed out. A block is contiguous: room for one more of this size is what odd pages can cost.
-  Bytes largest_block() const;
   // Bytes that must be freed before try_allocate(bytes) can work; 0 when it would work now.
   Bytes shortfall(Bytes bytes) const;
   // Gives every wholly free page back.
@@ -98,7 +96,6 @@ class Arena {
   std::vector<bool> committed_;                       // per page
   std::vector<std::int32_t> used_in_page_;            // bytes of live blocks per page
   std::set<Bytes> idle_pages_;                        // offsets of committed pages with no live byte
-  Bytes largest_block_ = 0;                           // ever
 };
 
 }  // namespace patrickstar

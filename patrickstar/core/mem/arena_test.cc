@@ -224,17 +224,6 @@ TEST(Arena, ABlockLargerThanTheBudgetIsRefusedWithWhatLacks) {
   EXPECT_EQ(refused.shortfall, 6 * kMiB);
 }
 
-TEST(Arena, RemembersTheLargestBlockItHandedOut) {
-  TestArena pool(8 * kMiB);
-  EXPECT_EQ(pool.arena->largest_block(), 0);
-  std::byte* block = pool.allocate(3 * kMiB - 1);  // as long as the block: whole granules
-  pool.arena->free(block);
-  block = pool.allocate(kMiB);
-  EXPECT_EQ(pool.allocate(16 * kMiB), nullptr);  // one that was refused is none
-  EXPECT_EQ(pool.arena->largest_block(), 3 * kMiB);
-  pool.arena->free(block);
-}
-
 TEST(ArenaDeathTest, FreeingTwiceEndsTheProcess) {
   TestArena pool(4 * kMiB);
   std::byte* block = pool.allocate(kMiB);

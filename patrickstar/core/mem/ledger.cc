@@ -11,9 +11,15 @@
 namespace patrickstar {
 namespace {
 std::size_t slot(Account account) { return static_cast<std::size_t>(account); }
+
+void raise(std::atomic<Bytes>* peak, Bytes value) {
+  Bytes seen = peak->load(std::memory_order_relaxed);
+  while (value > seen && !peak->compare_exchange_weak(seen, value, std::memory_order_relaxed)) {
+  }
+}
 }  // namespace
 
-void Ledger::note_peaks() {
+void Ledger::note_peaks(Bytes block) {
   const Bytes model = accounts_[slot(Account::kChunks)];
   const Bytes non_model = accounts_[slot(Account::kNonModel)];
   peaks_.model = std::max(peaks_.model, model);
@@ -22,14 +28,13 @@ void Ledger::note_peaks() {
   peaks_.total = std::max(peaks_.total, total_);
   peaks_.used = std::max(peaks_.used, total_ - accounts_[slot(Account::kFree)]);
   unevictable_.store(non_model + accounts_[slot(Account::kStaging)], std::memory_order_relaxed);
-  note_needed();
+  note_needed(0, block);
 }
 
-void Ledger::note_needed() {
-  const Bytes needed = unevictable_.load(std::memory_order_relaxed) + pinned_.load(std::memory_order_relaxed);
-  Bytes peak = peak_needed_.load(std::memory_order_relaxed);
-  while (needed > peak && !peak_needed_.compare_exchange_weak(peak, needed, std::memory_order_relaxed)) {
-  }
+void Ledger::note_needed(Bytes more, Bytes block) {
+  const Bytes needed = unevictable_.load(std::memory_order_relaxed) + pinned_.load(std::memory_order_relaxed) + more;
+  raise(&peak_needed_, needed);
+  raise(&peak_needed_with_block_, needed + block);
 }
 
 bool Ledger::try_charge(Account account, Bytes bytes) {
@@ -38,7 +43,7 @@ bool Ledger::try_charge(Account account, Bytes bytes) {
   if (total_ + bytes > budget_) return false;
   accounts_[slot(account)] += bytes;
   total_ += bytes;
-  note_peaks();
+  note_peaks(0);
   return true;
 }
 
@@ -47,7 +52,7 @@ void Ledger::release(Account account, Bytes bytes) {
   PS_CHECK(bytes >= 0 && accounts_[slot(account)] >= bytes);
   accounts_[slot(account)] -= bytes;
   total_ -= bytes;
-  note_peaks();
+  note_peaks(0);
 }
 
 void Ledger::move(Account from, Account to, Bytes bytes) {
@@ -55,13 +60,17 @@ void Ledger::move(Account from, Account to, Bytes bytes) {
   PS_CHECK(bytes >= 0 && accounts_[slot(from)] >= bytes);
   accounts_[slot(from)] -= bytes;
   accounts_[slot(to)] += bytes;
-  note_peaks();
+  note_peaks(from == Account::kFree ? bytes : 0);
 }
 
 void Ledger::pin(Bytes bytes) {
-  pinned_.store(pinned_.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
-  note_needed();
+  const Bytes before = pinned_.load(std::memory_order_relaxed);
+  largest_pinned_ = before == 0 ? bytes : std::max(largest_pinned_, bytes);
+  pinned_.store(before + bytes, std::memory_order_relaxed);
+  note_needed(0, largest_pinned_);
 }
+
+void Ledger::note_refused(Bytes bytes) { note_needed(bytes, bytes); }
 
 void Ledger::unpin(Bytes bytes) {
   const Bytes before = pinned_.load(std::memory_order_relaxed);
@@ -90,6 +99,7 @@ LedgerPeaks Ledger::peaks() const {
   const std::lock_guard lock(mutex_);
   LedgerPeaks peaks = peaks_;
   peaks.needed = peak_needed_.load(std::memory_order_relaxed);
+  peaks.needed_with_block = peak_needed_with_block_.load(std::memory_order_relaxed);
   return peaks;
 }
 

@@ -25,6 +25,9 @@ struct LedgerPeaks {
   Bytes total = 0;      // all accounts together: what must stay within the budget
   Bytes used = 0;       // all but free pages
   Bytes needed = 0;     // non-model + staging + leased chunks: what no eviction could have given back
+  // The same with the block just taken or leased once more: a block is contiguous, and the free pages among those that stay
+  // need not lie side by side.
+  Bytes needed_with_block = 0;
 };
 
 class Ledger {
@@ -42,6 +45,8 @@ class Ledger {
   // or an atomic addition. REQUIRES: one thread at a time (the manager's lock).
   void pin(Bytes bytes);
   void unpin(Bytes bytes);
+  // The peaks of what is needed remember a block that was refused.
+  void note_refused(Bytes bytes);
 
   Bytes in(Account account) const;
   Bytes total() const;
@@ -54,18 +59,21 @@ class Ledger {
   std::string table() const;
 
  private:
-  void note_peaks();  // REQUIRES: mutex_ held
-  void note_needed();
+  // `block`: bytes that were just taken in one piece; 0: none.
+  void note_peaks(Bytes block);  // REQUIRES: mutex_ held
+  void note_needed(Bytes more, Bytes block);
 
   const Bytes budget_;
   mutable std::mutex mutex_;
   std::array<Bytes, kAccounts> accounts_{};
   Bytes total_ = 0;
-  LedgerPeaks peaks_;  // but for `needed`
+  LedgerPeaks peaks_;  // but for what is needed
   Bytes recent_non_model_ = 0;
+  Bytes largest_pinned_ = 0;  // since nothing was pinned
   std::atomic<Bytes> pinned_ = 0;
   std::atomic<Bytes> unevictable_ = 0;  // non-model + staging
   std::atomic<Bytes> peak_needed_ = 0;
+  std::atomic<Bytes> peak_needed_with_block_ = 0;
 };
 
 }  // namespace patrickstar

@@ -51,6 +51,30 @@ TEST(Ledger, NeededIsWhatNoEvictionCouldHaveGivenBack) {
   EXPECT_EQ(ledger.pinned(), 0);
 }
 
+TEST(Ledger, ABlockIsNeededOnceMoreBecauseItIsContiguous) {
+  Ledger ledger(1000);
+  ASSERT_TRUE(ledger.try_charge(Account::kFree, 400));
+  EXPECT_EQ(ledger.peaks().needed_with_block, 0);  // pages without a block
+  ledger.move(Account::kFree, Account::kNonModel, 100);
+  EXPECT_EQ(ledger.peaks().needed_with_block, 200);
+  ledger.move(Account::kNonModel, Account::kFree, 100);
+  EXPECT_EQ(ledger.peaks().needed_with_block, 200);
+  ledger.move(Account::kFree, Account::kChunks, 80);
+  EXPECT_EQ(ledger.peaks().needed_with_block, 200);  // 80: it could have been evicted
+  ledger.pin(80);
+  ledger.move(Account::kFree, Account::kChunks, 50);
+  ledger.pin(50);
+  EXPECT_EQ(ledger.peaks().needed_with_block, 210);  // of those that are leased together, the largest
+  ledger.unpin(50);
+  ledger.unpin(80);
+  ledger.pin(50);
+  EXPECT_EQ(ledger.peaks().needed_with_block, 210);  // 100 now
+  ledger.note_refused(100);
+  EXPECT_EQ(ledger.peaks().needed, 150);
+  EXPECT_EQ(ledger.peaks().needed_with_block, 250);
+  EXPECT_EQ(ledger.pinned(), 50);
+}
+
 TEST(Ledger, TheTableSaysWhoHoldsWhat) {
   Ledger ledger(Bytes{3} << 30);
   ASSERT_TRUE(ledger.try_charge(Account::kChunks, 2 * kMiB));
