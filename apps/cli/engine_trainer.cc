@@ -101,13 +101,13 @@ class EngineTrainer final : public Trainer {
     summary->stalled_seconds = static_cast<double>(stats.stalled) * 1e-9;
     const Orchestrator* orchestrator = runtime_->orchestrator();
     if (orchestrator != nullptr) summary->orchestration = orchestrator->stats();
+    summary->io_backend = runtime_->io_backend();
     if (trace_path_.empty()) return;
     if (orchestrator == nullptr || orchestrator->trace() == nullptr) {
       log_info("no --trace written: nothing had to leave memory, or there were fewer than 3 steps, so no step was planned from");
     } else {
       bridge::throw_if_error(save_trace(*orchestrator->trace(), trace_path_));
     }
-    summary->io_backend = runtime_->io_backend();
   }
 
   bool ran_out_of_room() const override { return runtime_->gate().latched().code() == StatusCode::kOutOfRoom; }
