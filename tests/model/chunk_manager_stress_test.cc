@@ -24,7 +24,7 @@ constexpr int kRounds = 600;
 
 class Stress {
  public:
-  Stress(const std::vector<Bytes>& capacities, std::uint32_t seed) {
+  Stress(const std::vector<Bytes>& capacities, const NamedPolicy& policy, std::uint32_t seed) {
     std::vector<Level> levels;
     for (std::size_t level = 0; level < capacities.size(); ++level) {
       tiers_.push_back(std::make_unique<MemoryTier>("tier " + std::to_string(level), capacities[level]));
@@ -32,10 +32,14 @@ class Stress {
       if (level + 1 == capacities.size()) break;
       links_.push_back(std::make_unique<ThreadedLink>(2, seed + static_cast<std::uint32_t>(level)));
       levels.back().link_below = links_.back().get();
-      levels.back().policy = all_policies().front().make();
+      if (level == 0 && policy.orchestrate != nullptr) orchestrator_ = policy.orchestrate(capacities[0]);
+      levels.back().policy = level == 0 && orchestrator_ != nullptr ? orchestrator_->make_policy() : policy.make();
     }
-    manager_ = std::make_unique<ChunkManager>(ChunkManagerOptions{
-        .levels = std::move(levels), .waiter = &waiter_, .clock = &clock_, .compute_ledger = &tiers_[0]->ledger()});
+    manager_ = std::make_unique<ChunkManager>(ChunkManagerOptions{.levels = std::move(levels),
+                                                                  .waiter = &waiter_,
+                                                                  .clock = &clock_,
+                                                                  .compute_ledger = &tiers_[0]->ledger(),
+                                                                  .schedule = orchestrator_.get()});
     for (std::size_t i = 0; i < kPayloads; ++i) {
       payloads_[i].id = manager_
                             ->add({.kind = static_cast<PayloadKind>(i % kPayloadKinds),
@@ -92,6 +96,7 @@ class Stress {
         manager_->give_up(id);
       }
       if (round % 64 == 0) manager_->check_invariants();
+      if (round % 32 == 0) manager_->step_done();
     }
   }
 
@@ -152,17 +157,18 @@ class Stress {
   VirtualClock clock_;
   std::array<Payload, kPayloads> payloads_;
   std::atomic<int> granted_ = 0;
+  std::unique_ptr<Orchestrator> orchestrator_;
   std::unique_ptr<ChunkManager> manager_;
 };
 
-class ChunkManagerStress : public testing::TestWithParam<std::vector<Bytes>> {};
+class ChunkManagerStress : public testing::TestWithParam<std::tuple<std::vector<Bytes>, NamedPolicy>> {};
 
 TEST_P(ChunkManagerStress, ThreadsShareLittleRoom) {
   const std::uint32_t seed = test_seed(3);
   SCOPED_TRACE("PATRICKSTAR_SEED=" + std::to_string(seed));
-  std::vector<Bytes> capacities = GetParam();
+  auto [capacities, policy] = GetParam();
   for (Bytes& capacity : capacities) capacity *= kUnit;
-  Stress stress(capacities, seed);
+  Stress stress(capacities, policy, seed);
   std::vector<std::thread> threads;
   for (std::uint32_t t = 0; t < 4; ++t) threads.emplace_back([&stress, seed, t] { stress.operators(seed + 10 + t); });
   for (std::uint32_t t = 0; t < 2; ++t) threads.emplace_back([&stress, seed, t] { stress.allocations(seed + 20 + t); });
@@ -171,7 +177,9 @@ TEST_P(ChunkManagerStress, ThreadsShareLittleRoom) {
 }
 
 INSTANTIATE_TEST_SUITE_P(TierSets, ChunkManagerStress,
-                         testing::Values(std::vector<Bytes>{6, 40}, std::vector<Bytes>{12, 40}, std::vector<Bytes>{8, 6, 40}));
+                         testing::Combine(testing::Values(std::vector<Bytes>{6, 40}, std::vector<Bytes>{12, 40},
+                                                          std::vector<Bytes>{8, 6, 40}),
+                                          testing::ValuesIn(all_policies())));
 
 }  // namespace
 }  // namespace patrickstar
