@@ -72,7 +72,8 @@ TEST(Plan, RetainedGapsNeverExceedTheRoom) {
     }
     Trace trace = trace_of(sizes, moments);
     for (TracedPayload& payload : trace.payloads) payload.kind = static_cast<PayloadKind>(random() % kPayloadKinds);
-    const PlanOptions options{.budget = 4096 * static_cast<Bytes>(100 + random() % 300), .ring = 4096 * static_cast<Bytes>(random() % 20)};
+    const PlanOptions options{.budget = 4096 * static_cast<Bytes>(100 + random() % 300),
+                              .ring = 4096 * static_cast<Bytes>(random() % 20)};
     const Plan plan = make_plan(trace, options);
     const std::vector<Bytes> sum = taken(plan);
     for (std::size_t m = 0; m < trace.moments.size(); ++m) {
