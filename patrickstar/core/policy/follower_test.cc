@@ -98,6 +98,18 @@ TEST(Follower, AJumpMayGoRoundTheEnd) {
   EXPECT_EQ(follower.position(), 13);
 }
 
+TEST(Follower, OfTwoPlacesAheadTheNearerOneIsTaken) {
+  Follower follower(trace_of(std::vector<Bytes>(4, 4096),
+                             {{{reads(0)}}, {{reads(1)}}, {{reads(2)}}, {{reads(0)}}, {{reads(1)}}, {{reads(3)}}}));
+  for (const std::uint32_t payload : {0u, 1u}) EXPECT_EQ(grant(&follower, {reads(payload)}), Match::kExpected);
+  EXPECT_EQ(grant(&follower, {reads(0)}), Match::kUnknown);
+  EXPECT_EQ(grant(&follower, {reads(1)}), Match::kJumped);
+  EXPECT_EQ(follower.position(), 4);
+  EXPECT_EQ(grant(&follower, {reads(0)}), Match::kUnknown);
+  EXPECT_EQ(grant(&follower, {reads(1)}), Match::kJumped);
+  EXPECT_EQ(follower.position(), 7);  // round the end
+}
+
 TEST(Follower, APayloadThatTheTraceDoesNotKnow) {
   Follower follower(layers());
   EXPECT_EQ(grant(&follower, {reads(100)}), Match::kUnknown);

@@ -13,13 +13,13 @@ namespace {
 
 constexpr Bytes kTile = kMiB;
 
-// Forward reads 8 parameters, backward writes them, each with its tile's update: 16 moments, 8 + 8 payloads.
-Trace layers() {
+// Forward reads `n` parameters, backward writes them, each with its tile's update: 2 n moments, n + n payloads.
+Trace layers(std::uint32_t n = 8) {
   std::vector<MomentSpec> moments;
-  for (std::uint32_t i = 0; i < 8; ++i) moments.push_back({.accesses = {reads(i)}, .compute = 1});
-  for (std::uint32_t i = 8; i-- > 0;) moments.push_back({.accesses = {writes(i), writes(8 + i)}, .compute = 1});
-  Trace trace = trace_of(std::vector<Bytes>(16, kTile), moments);
-  for (std::size_t i = 0; i < 8; ++i) trace.payloads[i].kind = PayloadKind::kParam;
+  for (std::uint32_t i = 0; i < n; ++i) moments.push_back({.accesses = {reads(i)}, .compute = 1});
+  for (std::uint32_t i = n; i-- > 0;) moments.push_back({.accesses = {writes(i), writes(n + i)}, .compute = 1});
+  Trace trace = trace_of(std::vector<Bytes>(2 * n, kTile), moments);
+  for (std::size_t i = 0; i < n; ++i) trace.payloads[i].kind = PayloadKind::kParam;
   return trace;
 }
 // Parameters fit, and with the ring two or three tiles.
@@ -62,6 +62,21 @@ TEST(Orchestrator, InCalmEverythingIsThereBeforeItsUseInTheOrderOfUse) {
     run.wanted.clear();
     run.step();
     EXPECT_EQ(static_cast<Bytes>(run.wanted.size()) * kTile, run.orchestrator.stats().planned_read) << room;
+  }
+}
+
+// Parameters that stream are used twice a step, and brought for the later use only after the earlier one.
+TEST(Orchestrator, NothingIsWantedForAUseBeforeTheOneBeforeIt) {
+  for (const Bytes room : {14, 20, 28}) {
+    TrainingRun run(layers(32), room_for(room));
+    run.watch();
+    for (int i = 0; i < 4; ++i) run.step();
+    EXPECT_EQ(run.misses, 0) << room;
+    EXPECT_LE(static_cast<Bytes>(run.resident.size()), room);
+    run.wanted.clear();
+    run.step();
+    EXPECT_EQ(static_cast<Bytes>(run.wanted.size()) * kTile, run.orchestrator.stats().planned_read) << room;
+    EXPECT_GT(std::count_if(run.wanted.begin(), run.wanted.end(), [](PayloadId id) { return id.index() < 32; }), 0) << room;
   }
 }
 
