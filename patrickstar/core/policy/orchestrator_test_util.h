@@ -34,18 +34,21 @@ class TrainingRun {
         policy->untrack(access.payload);
       }
     }
-    orchestrator.granted(accesses, {.non_model = 0, .compute = 1});
+    orchestrator.granted(accesses, {.non_model = non_model_, .compute = 1});
     for (const Access& access : accesses) {
       policy->track(access.payload);
       if (!orchestrator.keep(access.payload)) leave(access.payload);
     }
     pump();
   }
-  void grant(std::size_t moment) { grant({trace.at(moment).begin(), trace.at(moment).end()}); }
+  void grant(std::size_t moment) {
+    grant(std::vector<Access>{trace.at(moment).begin(), trace.at(moment).end()});
+    non_model_ = trace.moments[moment].non_model;
+  }
   void step() {
     misses = 0;
     for (std::size_t m = 0; m < trace.moments.size(); ++m) grant(m);
-    orchestrator.step_done({.compute = 1});
+    orchestrator.step_done({.non_model = non_model_, .compute = 1});
     pump();
   }
   // Makes room for somebody else; the payload that had to go.
@@ -64,9 +67,9 @@ class TrainingRun {
         grant(m);
         if (steps == 0 && m == 3) force_out();
       }
-      orchestrator.step_done({.compute = 1});
-      if (orchestrator.stats().following) {  // a manager would have let go whoever does not fit
-        while (resident.size() > 3) leave(*policy->victim());
+      orchestrator.step_done({.non_model = non_model_, .compute = 1});
+      if (orchestrator.stats().following) {  // begin with nothing there
+        while (!resident.empty()) leave(*policy->victim());
         where_ = Follower(trace);
         pump();
       }
@@ -114,6 +117,7 @@ class TrainingRun {
   Follower where_;
   std::vector<Bytes> sizes_;
   Position last_wanted_use_ = -1;
+  Bytes non_model_ = 0;  // since the last moment
 };
 
 }  // namespace patrickstar
