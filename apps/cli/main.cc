@@ -1,6 +1,7 @@
 // patrickstar: the command line. One file a subcommand.
 #include <CLI/CLI.hpp>
 
+#include "apps/cli/replay.h"
 #include "apps/cli/train.h"
 #include "apps/cli/train_options.h"
 
@@ -11,6 +12,9 @@ int main(int argc, char** argv) {
   patrickstar::cli::TrainOptions train;
   auto* train_command = app.add_subcommand("train", "train a GPT-2 or Llama shape on a file");
   patrickstar::cli::add_train_options(*train_command, &train);
+  patrickstar::cli::ReplayArguments replay;
+  auto* replay_command = app.add_subcommand("replay", "a recorded step on simulated tiers, with its limits");
+  patrickstar::cli::add_replay_options(*replay_command, &replay);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -19,5 +23,6 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "patrickstar: error: %s (see --help)\n", error.what());
     return 2;
   }
+  if (replay_command->parsed()) return patrickstar::cli::run_replay(replay);
   return patrickstar::cli::run_train(train);
 }

@@ -43,25 +43,36 @@ Position Follower::next_use(PayloadId payload, Position from) const {
   return payload.index() < uses_.size() ? next_in(uses_[payload.index()], hashes_.size(), from) : -1;
 }
 
-Position Follower::next_like(std::uint64_t hash, Position after) const {
-  const auto found = moments_of_.find(hash);
-  return found == moments_of_.end() ? -1 : next_in(found->second, hashes_.size(), after);
+// Of all moments like `before`, not only the next one: a step goes through its layers forward and back, so each is met twice.
+Position Follower::next_pair(std::uint64_t before, std::uint64_t seen) const {
+  const auto found = moments_of_.find(before);
+  if (found == moments_of_.end()) return -1;
+  const auto n = static_cast<Position>(hashes_.size());
+  const Position from = position_ + 1;
+  Position nearest = -1;
+  for (const std::uint32_t moment : found->second) {
+    if (expected(moment + 1) != seen) continue;
+    const Position position = from + (moment - from % n + n) % n;
+    if (nearest < 0 || position < nearest) nearest = position;
+  }
+  return nearest < 0 ? -1 : nearest + 1;
 }
 
 Follower::Match Follower::granted(std::span<const Access> accesses) {
   const std::uint64_t seen = hash(accesses);
   if (expected(position_ + 1) == seen) {
     ++position_;
-    candidate_ = -1;
+    unexpected_.reset();
     return Match::kExpected;
   }
   ++deviations_;
-  if (candidate_ >= 0 && expected(candidate_ + 1) == seen) {
-    position_ = candidate_ + 1;
-    candidate_ = -1;
+  const Position jumped = unexpected_.has_value() ? next_pair(*unexpected_, seen) : -1;
+  if (jumped >= 0) {
+    position_ = jumped;
+    unexpected_.reset();
     return Match::kJumped;
   }
-  candidate_ = next_like(seen, std::max<Position>(position_, 0));
+  unexpected_ = seen;
   return Match::kUnknown;
 }
 

@@ -2,11 +2,12 @@
 //
 // [Note: deviations] The expected moment matches: the position moves by one. Else the moment may be one too many (an evaluation,
 // a branch): the position stays. Or the run has jumped (a dropped layer, an evaluation that begins anew): if the next moment fits
-// the place after a later moment like this one, the position moves there, going round the end of the step if need be. Positions
-// are counted from the first step on and never go back. Not thread-safe.
+// the place after a moment like this one, the position moves to the nearest such place ahead, going round the end of the step if
+// need be. Positions are counted from the first step on and never go back. Not thread-safe.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -36,13 +37,14 @@ class Follower {
  private:
   static std::uint64_t hash(std::span<const Access> accesses);
   std::uint64_t expected(Position position) const { return hashes_[static_cast<std::size_t>(position) % hashes_.size()]; }
-  Position next_like(std::uint64_t hash, Position after) const;
+  // The nearest position ahead whose moment is like `seen`, and the one before it like `before`; -1 if there is none.
+  Position next_pair(std::uint64_t before, std::uint64_t seen) const;
 
   std::vector<std::uint64_t> hashes_;                                         // by moment
   std::unordered_map<std::uint64_t, std::vector<std::uint32_t>> moments_of_;  // by hash, ascending
   std::vector<std::vector<std::uint32_t>> uses_;                              // by payload: moments, ascending
   Position position_ = -1;
-  Position candidate_ = -1;  // where the last unexpected moment may have jumped to
+  std::optional<std::uint64_t> unexpected_;  // the last moment, if it was: somewhere like it the run may have jumped to
   std::int64_t deviations_ = 0;
 };
 

@@ -95,13 +95,17 @@ void Orchestrator::added(PayloadId payload, PayloadKind kind, Bytes bytes) {
 
 void Orchestrator::removed(PayloadId payload) {
   tracer_.removed(payload);
-  if (following_) watch();
+  if (following_) {
+    watch();
+  } else if (tracer_.moments() > 0) {
+    watch_from_next_step();  // this step may have used it, so no plan is made from it
+  }
 }
 
 void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& facts) {
   if (!following_) {
     // A model that fits is not worth watching for ever.
-    if (saw_eviction_ || watched_steps_ <= options_.warm_up_steps) tracer_.granted(accesses, facts);
+    if (saw_eviction_ || watched_steps_ < options_.warm_up_steps) tracer_.granted(accesses, facts);
     return;
   }
   hold_ = false;
@@ -134,7 +138,7 @@ void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& 
 bool Orchestrator::keep(PayloadId payload) const { return !following_ || !on_track_ || roles_[payload.index()] != Role::kDone; }
 
 void Orchestrator::evicted(PayloadId payload) {
-  if (!saw_eviction_ && watched_steps_ > options_.warm_up_steps) watched_steps_ = options_.warm_up_steps - 1;  // begin anew
+  if (!saw_eviction_ && watched_steps_ >= options_.warm_up_steps) watch_from_next_step();  // it had stopped
   saw_eviction_ = true;
   if (!following_) return;
   ++stats_.forced;
@@ -239,7 +243,7 @@ void Orchestrator::follow(Trace trace) {
 
 void Orchestrator::watch() {
   following_ = false;
-  watched_steps_ = options_.warm_up_steps - 1;  // plan from a whole step
+  watch_from_next_step();
   tracer_.restart();
   ++stats_.retraces;
   earlier_deviations_ += follower_.deviations();
@@ -251,7 +255,7 @@ void Orchestrator::step_done(const MomentFacts& facts) {
   if (!following_) {
     Trace trace = tracer_.finish(facts);
     ++watched_steps_;
-    if (saw_eviction_ && watched_steps_ > options_.warm_up_steps && !trace.moments.empty()) follow(std::move(trace));
+    if (saw_eviction_ && watched_steps_ >= options_.warm_up_steps && !trace.moments.empty()) follow(std::move(trace));
     return;
   }
   const std::int64_t deviations = follower_.deviations() - deviations_before_;

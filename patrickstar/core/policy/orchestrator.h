@@ -74,6 +74,8 @@ class Orchestrator final : public Schedule {
   Position steps(std::int64_t count) const { return count * static_cast<Position>(plan_.trace.moments.size()); }
   void follow(Trace trace);
   void watch();
+  // What is left of the step under way is no step: one whole step after it is planned from.
+  void watch_from_next_step() { watched_steps_ = options_.warm_up_steps - 2; }
   Position fetch_position() const;
   void give_room_back(PayloadId payload);
 

@@ -1,6 +1,7 @@
 #include "patrickstar/core/policy/plan.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "patrickstar/core/policy/occupancy.h"
 
@@ -68,6 +69,18 @@ bool retain(const Gap& gap, Occupancy* occupancy, std::vector<std::uint8_t>* kee
   return true;
 }
 
+// All or none. Judged moment by moment, as the sum of all gaps counts a tile at its own moment twice.
+bool retain_all(const std::vector<Gap>& gaps, Occupancy* occupancy, std::vector<std::uint8_t>* keep) {
+  Occupancy rest = *occupancy;
+  std::vector<std::uint8_t> all = *keep;
+  for (const Gap& gap : gaps) {
+    if (!retain(gap, &rest, &all)) return false;
+  }
+  *occupancy = std::move(rest);
+  *keep = std::move(all);
+  return true;
+}
+
 // Which of the long gaps of state stay, for a share `streamed` of all their bytes. by time and bytes: [Note: gaps]
 std::vector<bool> spread(const std::vector<Gap>& gaps, const std::vector<double>& weights, double streamed, Bytes ring) {
   std::vector<bool> stays(gaps.size());
@@ -91,10 +104,10 @@ Bytes bytes_staying(const std::vector<Gap>& gaps, const std::vector<bool>& stays
 // By access order: `gaps` are in the order of the uses that end them.
 void retain_states(const std::vector<Gap>& gaps, const Trace& trace, const PlanOptions& options, Bytes ring, Occupancy* occupancy,
                    std::vector<std::uint8_t>* keep) {
+  if (retain_all(gaps, occupancy, keep)) return;
   Bytes total = 0;
   for (const Gap& gap : gaps) total += gap.bytes;
   const Bytes room = std::max<Bytes>(0, occupancy->least());
-  if (total == 0) return;
   std::vector<Nanos> before(trace.moments.size() + 1, 0);
   for (std::size_t m = 0; m < trace.moments.size(); ++m) before[m + 1] = before[m] + trace.moments[m].compute;
   std::vector<double> weights(gaps.size());

@@ -72,11 +72,11 @@ class Machine {
     return {};
   }
 
-  Result<StepReport> step() {
+  Result<StepReport> step(const Trace& trace) {
     const StepReport before = so_far();
     stall_ = 0;
-    for (std::size_t t = 0; t < trace_.moments.size(); ++t) {
-      const Status status = moment(t);
+    for (std::size_t t = 0; t < trace.moments.size(); ++t) {
+      const Status status = moment(trace, t);
       if (!status.ok()) return status.with_context(fmt::format("moment {}", t));
     }
     if (options_.step_done) options_.step_done(manager_.get());
@@ -102,14 +102,14 @@ class Machine {
             .misses = stats.misses};
   }
 
-  Status moment(std::size_t t) {
+  Status moment(const Trace& trace, std::size_t t) {
     const Nanos begin = timeline_.clock().now();
-    PS_RETURN_IF_ERROR(set_non_model(trace_.moments[t].non_model));
-    auto leases = manager_->acquire(trace_.at(t));
+    PS_RETURN_IF_ERROR(set_non_model(trace.moments[t].non_model));
+    auto leases = manager_->acquire(trace.at(t));
     if (!leases.ok()) return leases.status();
     stall_ += timeline_.clock().now() - begin;
     if (options_.granted) options_.granted(manager_.get(), t);
-    timeline_.run_until(timeline_.clock().now() + trace_.moments[t].compute);
+    timeline_.run_until(timeline_.clock().now() + trace.moments[t].compute);
     leases.value().release();
     return {};
   }
@@ -150,7 +150,7 @@ Result<ReplayReport> replay(const Trace& trace, const ReplayOptions& options) {
   PS_RETURN_IF_ERROR(machine.create_contents());
   ReplayReport report;
   for (int i = 0; i < options.steps; ++i) {
-    auto step = machine.step();
+    auto step = machine.step(options.trace_of_step ? *options.trace_of_step(i) : trace);
     if (!step.ok()) return step.status().with_context(fmt::format("[replay] step {}", i));
     report.steps.push_back(step.value());
   }

@@ -26,6 +26,9 @@ struct ReplayOptions {
   std::function<void(ChunkManagerOptions*)> configure;
   // Called after each grant with the moment's index, for drivers that fetch ahead by hand; may be empty.
   std::function<void(ChunkManager*, std::size_t)> granted;
+  // For steps that differ: the trace of step 0, 1, ... instead of `trace`, whose payloads it shares; may be empty. REQUIRES: the
+  // payloads are those of `trace`, and each is accessed in `trace`.
+  std::function<const Trace*(int)> trace_of_step;
   // Called after the last release of each step; may be empty.
   std::function<void(ChunkManager*)> step_done;
 };
