@@ -90,7 +90,9 @@ Status Runtime::start() {
   if (options_.prefetch == Prefetch::kPlanned) {
     const Bytes budget = options_.memory_budget;
     orchestrator_ = std::make_unique<Orchestrator>(
-        OrchestratorOptions{.budget = budget, .reserve = budget / 50 + 8 * kPageBytes, .ring = options_.ring});
+        // Three "steps": all until the optimizer is made, a step in which no update is due yet, and one to plan from.
+        OrchestratorOptions{
+            .budget = budget, .reserve = budget / 50 + 8 * kPageBytes, .ring = options_.ring, .warm_up_steps = 3});
     policy = orchestrator_->make_policy();
   }
   std::vector<Level> levels;
