@@ -216,6 +216,8 @@ class BadUsage(Case):
         self.train_refused("--plain", "--memory-budget", "1GiB", names=["--plain", "--memory-budget"])
         self.train_refused("--plain", "--events", fresh(), names=["--plain", "--events"])
         self.train_refused("--plain-allocator", "counting", names=["--plain"])
+        for needs_gradients in (("--grad-clip", "1"), ("--accumulate", "2")):
+            self.train_refused("--update-schedule", "overlapped", *needs_gradients, names=["overlapped", needs_gradients[0]])
 
     def test_bad_sizes(self):
         for size in ("12parsecs", "-1GiB", "0", "nan", "99999999999TiB"):
@@ -440,6 +442,24 @@ class Exact(Case):
     def test_checkpointed_activations(self):
         checkpointed = self.check("--checkpoint-activations")
         self.assertEqual(bits(checkpointed), bits(plain(*SMALL)))
+
+    def test_steps_by_the_plan(self):
+        """Two steps are watched; from the third on the plan is followed, whenever tiles are updated."""
+        job = (*SMALL, "--steps", "6")
+        baseline = plain(*job)
+        tight = min(plain(*SMALL)["peak_non_model_bytes"] + baseline["model_data_bytes"] // 2, baseline["model_data_bytes"])
+        for schedule in ("step", "deferred", "overlapped"):
+            with self.subTest(schedule):
+                trace = fresh("trace")
+                done = train(*job, "--memory-budget", tight, "--update-schedule", schedule, "--trace", trace).summary
+                self.assertEqual(bits(done), bits(baseline))
+                self.assertEqual((done["orchestration"]["plans"] > 0, done["orchestration"]["following"]), (True, True))
+                self.assertGreater(done["evictions"], 0)
+                replayed = run("replay", "--trace", trace, f"--tier=host={tight}", "--tier=disk=10GB,bandwidth=1GB/s", "--json")
+                self.assertEqual(replayed.code, 0, replayed.stderr)
+        on_demand = train(*job, "--memory-budget", tight, "--prefetch", "on-demand").summary
+        self.assertEqual(bits(on_demand), bits(baseline))
+        self.assertNotIn("orchestration", on_demand)
 
     def test_pread(self):
         self.assertIn("pread", self.check(io=["--io", "pread"])["io_backend"])
