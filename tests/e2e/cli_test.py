@@ -62,9 +62,10 @@ def last_wins(arguments):
     while rest:
         word = rest.pop(0)
         name = word.split("=")[0]
-        kept.pop(name, None)
+        key = f"{name} {len(kept)}" if name == "--tier" else name  # given once a tier
+        kept.pop(key, None)
         takes_value = word.startswith("--") and word == name and word not in FLAGS and rest and not rest[0].startswith("--")
-        kept[name] = [word, rest.pop(0)] if takes_value else [word]
+        kept[key] = [word, rest.pop(0)] if takes_value else [word]
     return [word for words in kept.values() for word in words]
 
 
