@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -59,7 +60,7 @@ class Replayed : public testing::Test {
                         .recompute = Recompute::kNone,
                         .update = UpdateAt::kSplit,
                         .layout = {.chunk_elems = 16384, .tile_elems = 4096}});
-    path_ = testing::TempDir() + "/replay_test.trace";
+    path_ = testing::TempDir() + "/replay_test." + std::to_string(getpid()) + ".trace";
     ASSERT_TRUE(save_trace(trace_, path_).ok());
     host_ = "host=" + std::to_string(budget_with_room(trace_, 0.5));
   }
