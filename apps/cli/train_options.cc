@@ -69,6 +69,8 @@ void add_train_options(CLI::App& app, TrainOptions* o) {
   app.add_option("--trace", o->trace, "write the step that the plan was made from here, for patrickstar replay");
   app.add_option("--events", o->events, "write every chunk's movements here, one JSON object a line");
   app.add_flag("--repeat-batch", o->repeat_batch, "train on the first batch again and again");
+  app.add_flag("--forward-only", o->forward_only,
+               "only the loss of each batch, nothing is trained: takes 2 (bf16) or 4 (fp32) bytes a parameter");
   app.add_option("--freeze-layers", o->freeze_layers, "no gradients for the embedding and the first N blocks (0: all train)")
       ->check(natural);
   app.add_option("--layers", o->layers, "over the model's (0: as it is)")->check(natural)->group("Shape");
@@ -119,6 +121,7 @@ Result<TrainPlan> check(const TrainOptions& o) {
   if (!o.plain && o.plain_allocator != "torch") return bad("--plain-allocator belongs to --plain");
   if (o.plain && !o.memory_budget.empty()) return bad("--plain knows no --memory-budget: that is what it is compared for");
   if (o.plain && !o.events.empty()) return bad("--plain has no chunks and so no --events");
+  if (o.forward_only && o.grad_clip > 0) return bad("--forward-only has no gradients for --grad-clip");
   plan.schedule = o.lr_schedule == "linear"   ? LrSchedule::kLinear
                   : o.lr_schedule == "cosine" ? LrSchedule::kCosine
                                               : LrSchedule::kConstant;

@@ -55,6 +55,7 @@ struct TrainOptions {
   std::string events;
   std::string trace;
   bool repeat_batch = false;
+  bool forward_only = false;
   std::int64_t freeze_layers = 0;
   // Shape, over the preset's; 0 or empty: the preset's.
   std::int64_t layers = 0;

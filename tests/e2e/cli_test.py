@@ -53,7 +53,7 @@ class Run:
         return [line for line in self.stderr.splitlines() if line.startswith(PREFIX)]
 
 
-FLAGS = ("--plain", "--checkpoint-activations", "--repeat-batch")
+FLAGS = ("--plain", "--checkpoint-activations", "--repeat-batch", "--forward-only")
 
 
 def last_wins(arguments):
@@ -717,6 +717,23 @@ class Validation(Case):
         self.assertEqual(tight["validation"], baseline["validation"])
         self.assertEqual(bits(tight), bits(baseline))
         self.assertLessEqual(tight["peak_total_bytes"], 40 * MIB)
+
+
+class ForwardOnly(Case):
+    def test_the_first_loss_is_that_of_training(self):
+        for shape in (SMALL, SMALL_LLAMA):
+            trained = train(*shape, "--steps", "1", "--memory-budget", "40MiB").summary
+            for options in (("--plain",), ("--memory-budget", "16MiB")):
+                with self.subTest(shape=shape[1], options=options):
+                    forward = train(*shape, "--steps", "1", "--forward-only", *options).summary
+                    self.assertEqual(forward["losses_hex"], trained["losses_hex"])
+                    self.assertEqual(forward["model_data_bytes"] // forward["parameters"], 2)
+        self.assertGreater(forward["disk_read_bytes"], 0)
+
+    def test_every_step_has_a_batch_of_its_own(self):
+        losses = train(*TINY, "--steps", "3", "--forward-only", "--plain").summary["losses_hex"]
+        self.assertEqual(len(set(losses)), 3)
+        self.assertEqual(len(set(train(*TINY, "--steps", "3", "--forward-only", "--repeat-batch").summary["losses_hex"])), 1)
 
 
 class DataFormats(Case):
