@@ -85,7 +85,7 @@ class TrainingLoop {
 
   StepRecord step(std::int64_t number) {
     const auto start = std::chrono::steady_clock::now();
-    const DiskTotals before = trainer_->disk_totals();
+    const RunTotals before = trainer_->totals();
     for (auto& group : optimizer_->param_groups())
       group.options().set_lr(options_.lr * lr_factor(options_, plan_.schedule, number));
     double sum = 0;
@@ -106,12 +106,17 @@ class TrainingLoop {
     if (options_.grad_clip > 0) trainer_->clip_grad_norm(options_.grad_clip);
     optimizer_->step();
     optimizer_->zero_grad();
-    const DiskTotals after = trainer_->disk_totals();
+    const RunTotals after = trainer_->totals();
     return {.loss = static_cast<float>(sum / static_cast<double>(options_.accumulate)),
             .seconds = seconds_since(start),
             .disk_read = after.read - before.read,
             .disk_written = after.written - before.written,
-            .stalled = after.stalled - before.stalled};
+            .stalled = after.stalled - before.stalled,
+            .accesses = after.accesses - before.accesses,
+            .misses = after.misses - before.misses,
+            .late = after.late - before.late,
+            .planned_read = before.planned_read,
+            .planned_written = before.planned_written};
   }
 
   float validate() {
