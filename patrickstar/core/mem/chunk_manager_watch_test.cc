@@ -19,6 +19,8 @@ constexpr Nanos kSecond = 1'000'000'000;
 
 class WatchTest : public ChunkManagerTest {
  protected:
+  ~WatchTest() override { finish_transfers(); }
+
   // Each time somebody waits on this thread a second goes by and nothing else happens, until `act` does something.
   void seconds_go_by(Nanos each = kSecond) {
     rig.waiter().set_step([this, each, main = std::this_thread::get_id()] {
@@ -59,7 +61,6 @@ TEST_F(WatchTest, AStuckReadIsToldOnceAndEndsWithTheSame) {
       lease.status().message(),
       AllOf(HasSubstr("[memory] nothing happened for 120.0 s"), HasSubstr("has waited 120.0 s for chunk 0 param"),
             HasSubstr("under way: read of chunk 0 param (4.0 KiB, demand) for 120.0 s"), HasSubstr("held or wanted are")));
-  finish_transfers();
 }
 
 TEST_F(WatchTest, TicksOfAWaiterCountToo) {
@@ -73,7 +74,6 @@ TEST_F(WatchTest, TicksOfAWaiterCountToo) {
   EXPECT_EQ(lease.status().code(), StatusCode::kTimedOut);
   EXPECT_EQ(rig.waiter().waits() - before, 120);
   EXPECT_EQ(manager.stats().stalled, 120 * kSecond);
-  finish_transfers();
 }
 
 TEST_F(WatchTest, AStuckPrefetchIsOneAlsoWhenItsTimeBeganEarlier) {

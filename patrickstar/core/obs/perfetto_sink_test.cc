@@ -103,7 +103,8 @@ TEST_F(PerfettoSinkTest, AStallSaysWhoWaitedForWhat) {
 }
 
 TEST_F(PerfettoSinkTest, StepsMarksAndCurves) {
-  sink->on_event({.kind = EventKind::kStep, .bytes = 0, .time = 0});
+  sink->on_event({.kind = EventKind::kAccess, .time = 0});
+  sink->on_event({.kind = EventKind::kStep, .bytes = 0, .time = 500});
   sink->on_event({.kind = EventKind::kLate, .bytes = 4096, .time = 1000, .name = "chunk 9"});
   sink->on_event({.kind = EventKind::kNonModelBytes, .bytes = 77, .time = 2000});
   sink->on_event({.kind = EventKind::kStep, .bytes = 1, .time = 9000});
@@ -113,7 +114,7 @@ TEST_F(PerfettoSinkTest, StepsMarksAndCurves) {
     EXPECT_EQ(track, "steps");
     steps.emplace_back(slice["name"], slice["dur"]);
   }
-  EXPECT_THAT(steps, ElementsAre(Pair("before the first step", 0.0), Pair("step 1", 9.0)));
+  EXPECT_THAT(steps, ElementsAre(Pair("before the first step", 0.5), Pair("step 1", 8.5)));
   std::map<std::string, Json> others;
   for (const Json& object : all) {
     if (object["ph"] == "i" || object["ph"] == "C") others[object["name"]] = object;

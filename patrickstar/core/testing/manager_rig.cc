@@ -34,14 +34,16 @@ ManagerRig::ManagerRig(const std::vector<Bytes>& capacities, const NamedPolicy& 
     if (level == 0 && policy.orchestrate != nullptr) orchestrator_ = policy.orchestrate(capacities[0]);
     levels.back().policy = level == 0 && orchestrator_ != nullptr ? orchestrator_->make_policy() : policy.make();
   }
-  manager_ = std::make_unique<ChunkManager>(
-      ChunkManagerOptions{.levels = std::move(levels),
-                          .waiter = &waiter_,
-                          .clock = &clock_,
-                          .compute_ledger = &tiers_[0]->ledger(),
-                          .schedule = orchestrator_.get(),
-                          .events = &events_,
-                          .warn = [this](std::string_view text) { warnings_.emplace_back(text); }});
+  manager_ = std::make_unique<ChunkManager>(ChunkManagerOptions{.levels = std::move(levels),
+                                                                .waiter = &waiter_,
+                                                                .clock = &clock_,
+                                                                .compute_ledger = &tiers_[0]->ledger(),
+                                                                .schedule = orchestrator_.get(),
+                                                                .events = &events_,
+                                                                .warn = [this](std::string_view text) {
+                                                                  warnings_.emplace_back(text);
+                                                                  (void)manager_->stats();  // it may be asked: no lock is held
+                                                                }});
 }
 
 std::size_t ManagerRig::pending() const {

@@ -47,8 +47,8 @@ class ManagerRig {
   ManualWaiter& waiter() { return waiter_; }
   VirtualClock& clock() { return clock_; }
   RingSink& events() { return events_; }
-  const std::vector<std::string>& warnings() const { return warnings_; }
-  Orchestrator* orchestrator() { return orchestrator_.get(); }  // null without one
+  const std::vector<std::string>& warnings() const { return warnings_; }  // of the manager
+  Orchestrator* orchestrator() { return orchestrator_.get(); }            // null without one
 
   std::size_t pending() const;  // transfers, all links
   bool complete_oldest();       // lowest transfer id first
