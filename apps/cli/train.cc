@@ -88,7 +88,7 @@ class TrainingLoop {
   StepRecord forward(std::int64_t number) {
     const auto start = std::chrono::steady_clock::now();
     const at::NoGradGuard no_grad;
-    const DiskTotals before = trainer_->disk_totals();
+    const RunTotals before = trainer_->totals();
     double sum = 0;
     for (std::int64_t micro = 0; micro < options_.accumulate; ++micro) sum += finite_loss(next_loss(number), number);
     return record(sum, start, before);
@@ -96,7 +96,7 @@ class TrainingLoop {
 
   StepRecord step(std::int64_t number) {
     const auto start = std::chrono::steady_clock::now();
-    const DiskTotals before = trainer_->disk_totals();
+    const RunTotals before = trainer_->totals();
     for (auto& group : optimizer_->param_groups())
       group.options().set_lr(options_.lr * lr_factor(options_, plan_.schedule, number));
     double sum = 0;
@@ -147,13 +147,18 @@ class TrainingLoop {
                                                                  (std::isnan(value) ? "NaN" : "infinite") +
                                                                  "; lower --lr, or clip with --grad-clip 1"));
   }
-  StepRecord record(double sum_of_losses, std::chrono::steady_clock::time_point start, const DiskTotals& before) const {
-    const DiskTotals after = trainer_->disk_totals();
+  StepRecord record(double sum_of_losses, std::chrono::steady_clock::time_point start, const RunTotals& before) const {
+    const RunTotals after = trainer_->totals();
     return {.loss = static_cast<float>(sum_of_losses / static_cast<double>(options_.accumulate)),
             .seconds = seconds_since(start),
             .disk_read = after.read - before.read,
             .disk_written = after.written - before.written,
-            .stalled = after.stalled - before.stalled};
+            .stalled = after.stalled - before.stalled,
+            .accesses = after.accesses - before.accesses,
+            .misses = after.misses - before.misses,
+            .late = after.late - before.late,
+            .planned_read = before.planned_read,
+            .planned_written = before.planned_written};
   }
 
   const TrainOptions& options_;

@@ -68,6 +68,8 @@ void add_train_options(CLI::App& app, TrainOptions* o) {
   app.add_option("--summary", o->summary, "write a JSON summary here");
   app.add_option("--trace", o->trace, "write the step that the plan was made from here, for patrickstar replay");
   app.add_option("--events", o->events, "write every chunk's movements here, one JSON object a line");
+  app.add_option("--timeline", o->timeline, "write a timeline of transfers, stalls and memory here, for ui.perfetto.dev");
+  app.add_flag("--report", o->report, "at the end tables of steps and of chunks; with --summary in its JSON too");
   app.add_flag("--repeat-batch", o->repeat_batch, "train on the first batch again and again");
   app.add_flag("--forward-only", o->forward_only,
                "only the loss of each batch, nothing is trained: takes 2 (bf16) or 4 (fp32) bytes a parameter");
@@ -122,6 +124,8 @@ Result<TrainPlan> check(const TrainOptions& o) {
   if (o.plain && !o.memory_budget.empty()) return bad("--plain knows no --memory-budget: that is what it is compared for");
   if (o.plain && !o.events.empty()) return bad("--plain has no chunks and so no --events");
   if (o.forward_only && o.grad_clip > 0) return bad("--forward-only has no gradients for --grad-clip");
+  if (o.plain && !o.timeline.empty()) return bad("--plain has no chunks and so no --timeline");
+  if (o.plain && o.report) return bad("--plain has no chunks and so no --report");
   plan.schedule = o.lr_schedule == "linear"   ? LrSchedule::kLinear
                   : o.lr_schedule == "cosine" ? LrSchedule::kCosine
                                               : LrSchedule::kConstant;

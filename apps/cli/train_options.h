@@ -53,6 +53,8 @@ struct TrainOptions {
   std::string plain_allocator = "torch";
   std::string summary;
   std::string events;
+  std::string timeline;
+  bool report = false;
   std::string trace;
   bool repeat_batch = false;
   bool forward_only = false;

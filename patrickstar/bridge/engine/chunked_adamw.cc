@@ -34,7 +34,7 @@ ChunkedAdamW::ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerPa
   }
   schedule_ = make_update_schedule(timing, core_.get(), [this](Parameter& parameter) { return take_factors(parameter); });
   core_->set_update_schedule(schedule_.get());
-  core_->runtime().manager().step_done();  // steps begin here
+  end_step();  // steps begin here
 }
 
 ChunkedAdamW::~ChunkedAdamW() {
@@ -82,11 +82,15 @@ torch::Tensor ChunkedAdamW::step(LossClosure closure) {
   schedule_->step();
   grad_scale_ = 1.0;
   ++steps_;
+  end_step();
+  return loss;
+}
+
+void ChunkedAdamW::end_step() {
   core_->runtime().manager().step_done();
   if (EventSink* events = core_->runtime().options().events; events != nullptr) {
     events->on_event({.kind = EventKind::kStep, .bytes = steps_, .time = core_->runtime().clock().now()});
   }
-  return loss;
 }
 
 }  // namespace patrickstar::bridge

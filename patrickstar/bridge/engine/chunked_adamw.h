@@ -36,6 +36,7 @@ class ChunkedAdamW final : public torch::optim::Optimizer {
 
  private:
   std::optional<AdamWFactors> take_factors(Parameter& parameter);
+  void end_step();
 
   std::shared_ptr<EngineCore> core_;
   double grad_scale_ = 1.0;

@@ -103,7 +103,9 @@ Status Runtime::start() {
                                                                 .clock = &clock_,
                                                                 .compute_ledger = &pool_->ledger(),
                                                                 .schedule = orchestrator_.get(),
-                                                                .events = options_.events});
+                                                                .events = options_.events,
+                                                                .warn_after = options_.warn_after.count(),
+                                                                .time_out = options_.time_out.count()});
   gate_ = std::make_unique<OperatorGate>(manager_.get());
   pool_->set_room_maker(this);
   use_pool(pool_);

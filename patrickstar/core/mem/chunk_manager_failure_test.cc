@@ -91,7 +91,7 @@ TEST_F(ChunkManagerTest, AWaitThatNothingEndsTimesOut) {
   rig.waiter().set_step([] { return false; });
   const auto lease = rig.acquire(ids[0], AccessMode::kRead);
   ASSERT_EQ(lease.status().code(), StatusCode::kTimedOut);
-  EXPECT_THAT(lease.status().message(), HasSubstr("1 transfers under way"));
+  EXPECT_THAT(lease.status().message(), HasSubstr("under way: read of chunk 0 param (4.0 KiB, demand) for 0.0 s"));
   manager.check_invariants();
   rig.waiter().set_step([this] { return rig.complete_oldest(); });
   EXPECT_EQ(rig.value(ids[0]), 10);

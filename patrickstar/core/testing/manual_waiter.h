@@ -1,5 +1,5 @@
 // ManualWaiter: a Waiter without threads. When the manager waits, the test does something in its place: completes a transfer,
-// releases a lease. When it has nothing left to do the wait times out.
+// releases a lease. When it has nothing left to do the wait times out; what it did counts as a wake-up, or only as a tick.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,7 @@ class ManualWaiter final : public Waiter {
   explicit ManualWaiter(Step step) : step_(std::move(step)) {}
 
   void set_step(Step step) { step_ = std::move(step); }
+  void set_ticking() { after_step_ = WaitResult::kTick; }
   std::int64_t waits() const { return waits_; }
 
   WaitResult wait(std::unique_lock<std::mutex>& lock, std::condition_variable& /*changed*/) override {
@@ -25,11 +26,12 @@ class ManualWaiter final : public Waiter {
     lock.unlock();
     const bool did = step_();
     lock.lock();
-    return did ? WaitResult::kWoken : WaitResult::kTimedOut;
+    return did ? after_step_ : WaitResult::kTimedOut;
   }
 
  private:
   Step step_;
+  WaitResult after_step_ = WaitResult::kWoken;
   std::int64_t waits_ = 0;
 };
 
