@@ -113,7 +113,7 @@ class Measure(unittest.TestCase):
 
     def test_a_failure_says_the_last_line(self):
         with self.assertRaisesRegex(programs.RunFailed, "ended with 3: no room$"):
-            programs.measure([sys.executable, "-c", "import sys; print('no room\\n'); sys.exit(3)"], None)
+            programs.measure([sys.executable, "-c", "import sys; print('opening\\nno room\\n'); sys.exit(3)"], None)
 
 
 STAND_IN = """#!{python}
