@@ -2,9 +2,8 @@
 
 import os
 
-# Before DeepSpeed is imported: it chooses its accelerator then.
-os.environ["DS_ACCELERATOR"] = "cpu"
-os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_SIZE="1", MASTER_ADDR="127.0.0.1")
+# Before DeepSpeed is imported: it chooses its accelerator then, and would else look for an MPI launcher.
+os.environ.update(DS_ACCELERATOR="cpu", RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_SIZE="1", MASTER_ADDR="127.0.0.1")
 os.environ.setdefault("MASTER_PORT", "29731")
 
 import deepspeed
@@ -12,44 +11,43 @@ import torch
 from deepspeed.ops.adam import DeepSpeedCPUAdam
 
 import child
-from model import BETAS, LanguageModel, parameter_groups
+from model import BETAS, SHAPES, LanguageModel, parameter_groups
+
+# What the table of words fills; a swapped parameter takes a whole buffer, whatever its size.
+BUFFER_ELEMS = max(vocabulary * size for vocabulary, _, _, size, _ in SHAPES.values())
+
+
+def offload_sections(o):
+    """The ZeRO section but the stage, by name of --offload. What is not named stays at DeepSpeed's defaults."""
+    nvme = {"device": "nvme", "nvme_path": o.nvme_path}
+    buffers = {"buffer_size": BUFFER_ELEMS, "buffer_count": 5}
+    return {
+        # Parameters and states on disk. With the default max_reuse_distance of 1e9 parameters stay live, each in a buffer, and a
+        # run ends with "Not enough buffers 0 for swapping 1". With the default sub_group_size, 1e9, all states are one group.
+        "nvme": {"offload_param": {**nvme, **buffers, "max_in_cpu": 0}, "offload_optimizer": nvme, "sub_group_size": 100_000_000,
+                 "stage3_max_reuse_distance": 0},
+        # The least memory and time that was found for it: states on disk in small groups; max_in_cpu's default keeps the 16-bit
+        # parameters in memory.
+        "nvme_lean": {"offload_param": {**nvme, **buffers}, "offload_optimizer": nvme, "sub_group_size": 20_000_000,
+                      "reduce_bucket_size": 20_000_000, "stage3_prefetch_bucket_size": 10_000_000},
+        "cpu": {"offload_param": {"device": "cpu"}, "offload_optimizer": {"device": "cpu"}},
+    }  # fmt: skip
 
 
 def configuration(o):
-    def place(**more):
-        return {"device": "nvme", "nvme_path": o.nvme_path, **more} if o.offload == "nvme" else {"device": "cpu"}
-
-    zero = {
-        "stage": 3,
-        "sub_group_size": o.sub_group_size,
-        "offload_param": place(buffer_size=o.buffer_elems, buffer_count=o.buffer_count, max_in_cpu=o.max_in_cpu),
-        "offload_optimizer": place(),
-    }
-    for key in ("stage3_prefetch_bucket_size", "stage3_max_live_parameters", "stage3_max_reuse_distance", "reduce_bucket_size"):
-        value = getattr(o, key.removeprefix("stage3_"))
-        if value is not None:
-            zero[key] = value
     return {
         "train_micro_batch_size_per_gpu": o.batch_size,
         "bf16": {"enabled": True},
         "gradient_clipping": 0.0,
-        "zero_optimization": zero,
-        "aio": {"block_size": 1048576, "queue_depth": 8, "intra_op_parallelism": 1, "single_submit": False, "overlap_events": True},
+        "zero_optimization": {"stage": 3, **offload_sections(o)[o.offload]},
+        "aio": {"block_size": 1 << 20, "queue_depth": 8, "intra_op_parallelism": 1, "single_submit": False, "overlap_events": True},
     }
 
 
 def main():
     parser = child.options(__doc__)
-    parser.add_argument("--offload", choices=["nvme", "cpu"], default="nvme")
+    parser.add_argument("--offload", choices=["nvme", "nvme_lean", "cpu"], required=True)
     parser.add_argument("--nvme-path", help="an empty directory")
-    parser.add_argument("--sub-group-size", type=int, default=int(1e9))
-    parser.add_argument("--buffer-elems", type=int, default=int(1e8))
-    parser.add_argument("--buffer-count", type=int, default=5)
-    parser.add_argument("--max-in-cpu", type=int, default=int(1e9))
-    parser.add_argument("--prefetch-bucket-size", type=int)
-    parser.add_argument("--max-live-parameters", type=int)
-    parser.add_argument("--max-reuse-distance", type=int)
-    parser.add_argument("--reduce-bucket-size", type=int)
     o = parser.parse_args()
     config = configuration(o)
     deepspeed.init_distributed("gloo")

@@ -14,8 +14,9 @@ WARM_UP = {"ours_small": 3}  # steps: two are watched, the third settles
 OTHERS_WARM_UP = 2  # optimizer states come into being in the first
 # In the order of a round: ours_small needs figures of deepspeed_nvme and ours_fits.
 TITLES = {
-    "deepspeed_nvme": "DeepSpeed ZeRO-3, NVMe",
-    "deepspeed_cpu": "DeepSpeed ZeRO-3, CPU",
+    "deepspeed_nvme": "DeepSpeed, NVMe",
+    "deepspeed_nvme_lean": "DeepSpeed, NVMe, lean",
+    "deepspeed_cpu": "DeepSpeed, CPU",
     "torch": "PyTorch, fused AdamW",
     "ours_fits": "PatrickStar, all fits",
     "ours_small": "PatrickStar, small budget",
@@ -83,6 +84,8 @@ def results(rounds):
         "memory_aim": MEMORY_AIM,
         "time_to_deepspeed_nvme": ratio(rounds, "ours_small", "deepspeed_nvme", step),
         "time_aim": TIME_AIM,
+        "memory_to_deepspeed_nvme_lean": ratio(rounds, "ours_small", "deepspeed_nvme_lean", lambda run: run["peak_rss_bytes"]),
+        "time_to_deepspeed_nvme_lean": ratio(rounds, "ours_small", "deepspeed_nvme_lean", step),
         "time_fits_to_torch": ratio(rounds, "ours_fits", "torch", step),
         "fits_aim": FITS_AIM,
         "limit_seconds": statistics.median(limits) if limits else None,
@@ -116,6 +119,9 @@ def verdicts(found):
             lines.append(f"{text}: not measured")
         else:
             lines.append(f"{text}: {found[key]:.3f} (aim: at most {found[aim]}: {'holds' if found[key] <= found[aim] else 'missed'})")
+    if found["time_to_deepspeed_nvme_lean"] is not None:
+        lines.append(f"small budget: memory / lean DeepSpeed NVMe's: {found['memory_to_deepspeed_nvme_lean']:.3f}, step / its step: "
+                     f"{found['time_to_deepspeed_nvme_lean']:.3f}")  # fmt: skip
     if found["time_to_limit"] is not None:
         lines.append(f"small budget: step / limit: {found['time_to_limit']:.3f} (limit {found['limit_seconds']:.2f} s: the larger of "
                      f"compute and {found['traffic_bound_bytes'] / 1e9:.2f} GB at the disk's speed)")  # fmt: skip
