@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """bench/peers without its peers: figures of made-up runs, the generator, and run.py with stand-ins for all programs."""
 
+import ctypes
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import batches
+import disk
 import environment
 import programs
 import report
@@ -32,7 +34,7 @@ def made_up_round(nvme=10.0, others=0.0):
         "deepspeed_nvme": made_up("deepspeed_nvme", [nvme, nvme + 1, 1000.0], 8 * GB),
         "deepspeed_nvme_lean": made_up("deepspeed_nvme_lean", [9.0, 9.0, 9.0], 6 * GB),
         "torch": made_up("torch", [2.0, 2.0, 2.0], 7 * GB),
-        "ours_fits": made_up("ours_fits", [1.5, 1.5, 1.5], 6 * GB, model_data_bytes=5 * GB, peak_non_model_bytes=GB),
+        "ours_fits": made_up("ours_fits", [1.5, 1.4, 1.6], 6 * GB, model_data_bytes=5 * GB, peak_non_model_bytes=GB),
         "ours_small": made_up("ours_small", [4.0, 5.0, 4.5], 3 * GB, others, budget_bytes=3 * GB, disk_seconds=[3.6, 3.0]),
     }
 
@@ -53,6 +55,12 @@ class Report(unittest.TestCase):
         fits = made_up_round()["ours_fits"]
         self.assertEqual(report.traffic_bound(3 * GB, fits), 6 * GB)
         self.assertEqual(report.traffic_bound(7 * GB, fits), 0)
+
+    def test_the_limit_is_the_larger_of_compute_and_disk_at_their_fastest(self):
+        r = made_up_round()
+        self.assertEqual(report.limit(r), 3.0)
+        r["ours_small"]["disk_seconds"] = [1.0, 2.0]
+        self.assertEqual(report.limit(r), 1.4)
 
     def test_ratios_are_taken_within_a_round(self):
         # Of the medians over all rounds the ratio would be 4.5 / 12.
@@ -106,6 +114,16 @@ class Batches(unittest.TestCase):
                 self.assertEqual(len(row), 8)
                 self.assertEqual(row[1:], following[:-1])
                 self.assertLess(following[-1], 90)
+
+
+class Disk(unittest.TestCase):
+    def test_nothing_takes_no_time_and_touches_no_disk(self):
+        self.assertEqual(disk.seconds("/nonexistent", 0), 0.0)
+
+    def test_the_buffer_is_aligned(self):
+        block = disk.buffer()
+        self.assertEqual(ctypes.addressof(ctypes.c_char.from_buffer(block)) % disk.HUGE_PAGE, 0)
+        self.assertEqual(len(block), disk.BLOCK)
 
 
 class Measure(unittest.TestCase):

@@ -66,10 +66,11 @@ def with_limit(rounds):
 
 
 def limit(r):
-    """Of a round's small run, in seconds: its compute is the step of the run that fits; the disk's time for the traffic bound was
-    taken right before and after it. Windows of the step (docs/orchestration.md) can only raise it.
+    """Of a round's small run, in seconds. A lower bound, so the fastest of what was seen: its compute is that of the fastest step
+    of the run that fits, and the disk's time for the traffic bound that before or after it. Windows of the step (core/sim/bounds.h)
+    can only raise it.
     """
-    return max(step(r["ours_fits"]), min(r["ours_small"]["disk_seconds"]))
+    return max(min(followed(r["ours_fits"], "step_seconds")), min(r["ours_small"]["disk_seconds"]))
 
 
 def results(rounds):

@@ -17,9 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(ROOT / "bench/train")]
-
-import budgets
+import disk
 import environment
 import programs
 import report
@@ -62,13 +60,9 @@ class Bench:
             self.budget = report.small_budget(done["deepspeed_nvme"]["peak_rss_bytes"])
             environment.say(f"the small budget: {self.budget / report.MIB:.0f} MiB")
         bound = report.traffic_bound(self.budget, done["ours_fits"]) if "ours_fits" in done else 0
-        before = self._disk_seconds(bound)
+        before = disk.seconds(self.o.spill_dir, bound)
         run = self.programs.ours("ours_small", self.budget, self.o.small_steps)
-        return run | {"disk_seconds": [before, self._disk_seconds(bound)]}
-
-    def _disk_seconds(self, moved):
-        """How long the disk takes for so many bytes, half of them read and half written."""
-        return budgets.disk_seconds(self.o.spill_dir, moved // 2, moved // 2) if moved else 0.0
+        return run | {"disk_seconds": [before, disk.seconds(self.o.spill_dir, bound)]}
 
     def _one(self, kind, done):
         if kind == "ours_small":
