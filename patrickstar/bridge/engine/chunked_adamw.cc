@@ -50,7 +50,8 @@ std::optional<AdamWFactors> ChunkedAdamW::take_factors(Parameter& parameter) {
     found = group_of_.find(parameter.key());
     if (found == group_of_.end()) return std::nullopt;
   }
-  return adamw_factors(adamw_options(param_groups()[found->second]), ++parameter.step, grad_scale_);
+  const AdamWOptions options = adamw_options(param_groups()[found->second]);
+  return adamw_factors(options, ++parameter.step, grad_scale_);
 }
 
 double ChunkedAdamW::clip_grad_norm_(double max_norm) {
@@ -78,7 +79,7 @@ torch::Tensor ChunkedAdamW::step(LossClosure closure) {
   const at::NoGradGuard no_grad;
   throw_if_error(core_->failure());
   throw_if_error(core_->runtime().gate().take_latched().with_context(
-      "[optimizer] step() did nothing, because an operator failed since the last one"));
+      "[optimizer] step() did nothing, because an operator failed since the last one" + schedule_->after_a_failure()));
   schedule_->step();
   grad_scale_ = 1.0;
   ++steps_;

@@ -28,7 +28,8 @@ class ChunkedAdamW final : public torch::optim::Optimizer {
 
   // Hyperparameters are taken as they are now (kOverlapped: as they were when each gradient arrived). Throws Error: an operator
   // that failed since the last step (told once, and nothing was done: zero_grad() and go on), an attach that failed, a transfer
-  // that failed here. After the last some tiles may be updated and others not: resume from a checkpoint.
+  // that failed here. After the last call it again before zero_grad(): it goes on with the tiles that are left, and nothing is
+  // lost.
   torch::Tensor step(LossClosure closure = nullptr) override;
   // The global norm of all gradients, and the factor by which the next step() scales them so that it is at most `max_norm`.
   // Exact: the same bits for every budget. Throws Error; with kOverlapped always.

@@ -74,9 +74,12 @@ Status Runtime::start() {
                   fmt::format("[runtime] a memory budget of {} is impossible: the smallest is {} before any model",
                               format_bytes(options_.memory_budget), format_bytes(kSmallestBudget)));
   }
-  auto disk = open_disk(
-      {.directory = options_.spill_dir, .capacity = options_.disk_capacity, .io = options_.io, .direct = options_.direct},
-      *options_.file_ops);
+  auto disk = open_disk({.directory = options_.spill_dir,
+                         .capacity = options_.disk_capacity,
+                         .io = options_.io,
+                         .direct = options_.direct,
+                         .threads = options_.io_threads},
+                        *options_.file_ops);
   if (!disk.ok()) return disk.status();
   disk_.file = std::move(disk.value().file);
   disk_.tier = std::move(disk.value().tier);

@@ -31,6 +31,7 @@ struct RuntimeOptions {
   Bytes disk_capacity = 0;             // 0: what the file system has
   IoBackend io = IoBackend::kAuto;
   DirectIo direct = DirectIo::kAuto;
+  int io_threads = DiskOptions{}.threads;  // of the pread back end
   LayoutOptions layout;
   Prefetch prefetch = Prefetch::kPlanned;
   Bytes ring = PlanOptions{}.ring;  // room for payloads on their way in and out

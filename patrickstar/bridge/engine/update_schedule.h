@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "patrickstar/core/base/ids.h"
@@ -37,8 +38,10 @@ class UpdateSchedule {
   virtual ~UpdateSchedule() = default;
   // The parameter's gradient lies where it will stay. Throws Error.
   virtual void gradient_arrived(Parameter&) {}
-  // step() of the optimizer. Throws Error.
+  // step() of the optimizer. Throws Error: then step() again goes on where it stopped.
   virtual void step() = 0;
+  // What a backward that failed half-way has left behind, to be said after the failure; empty: nothing to be said.
+  virtual std::string after_a_failure() const { return ""; }
   // Whether gradients can be clipped between backward() and step().
   virtual bool can_clip() const { return true; }
 };

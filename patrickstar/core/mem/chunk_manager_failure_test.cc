@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "patrickstar/core/testing/chunk_manager_fixture.h"
@@ -49,6 +50,21 @@ TEST_F(ChunkManagerTest, AFailedWriteBackKeepsTheOnlyCopy) {
   send_down(ids[0]);  // still dirty: it is written now
   EXPECT_EQ(write_backs(), 1);
   EXPECT_EQ(rig.value(ids[0]), 10);
+}
+
+// An acquire may give up; who throws contents or the manager away cannot.
+TEST_F(ChunkManagerTest, ATransferThatTakesLongerThanTheTimeOutIsWaitedFor) {
+  fill(2);
+  ASSERT_TRUE(manager.give_up(ids[0]));
+  const auto idle = std::make_shared<int>(0);  // outlives this function, as the manager does
+  rig.waiter().set_step([this, idle] { return ++*idle > 3 && rig.complete_oldest(); });
+  EXPECT_EQ(rig.acquire(ids[0], AccessMode::kWrite).status().code(), StatusCode::kTimedOut);
+  EXPECT_EQ(*idle, 1);
+  manager.discard(ids[0]);
+  EXPECT_EQ(*idle, 4);
+  EXPECT_EQ(rig.pending(), 0u);
+  ASSERT_TRUE(manager.give_up(ids[1]));
+  *idle = 0;  // the manager's end waits, too
 }
 
 TEST_F(ChunkManagerTest, AnAcquireThatNeedsAFailedWriteBackSaysSo) {

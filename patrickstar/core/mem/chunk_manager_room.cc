@@ -279,7 +279,8 @@ void ChunkManager::transfer_done(const Transfer& transfer, Status status) {
     finish_down(id, from, to, status.ok());
   }
   for (int level = 0; level < bottom(); ++level) update_candidate(id, level);
-  if (!up) let_go_if_done(id);  // it was used again while its write-back went on
+  // It was used again while its write-back went on. One that failed is not tried again of itself: that could go on for ever.
+  if (!up && status.ok()) let_go_if_done(id);
   progress();
   pump();
   emit_readings();
