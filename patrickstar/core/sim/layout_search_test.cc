@@ -1,0 +1,151 @@
+#include "patrickstar/core/sim/layout_search.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "patrickstar/core/sim/synthetic.h"
+#include "patrickstar/core/sim/testing/steps_by_tensor.h"
+
+namespace patrickstar {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::size_t kLayers = 48;
+constexpr Elems kElems = Elems{64} << 10;
+
+// Layers of two tensors each, which are used one after the other but registered far apart.
+StepByTensor scattered_step(Nanos compute) {
+  StepWriter step({}, UpdateTiming::kDeferred, kElems);
+  std::vector<std::size_t> first(kLayers), second(kLayers);
+  for (std::size_t i = 0; i < kLayers; ++i) {
+    const std::size_t layer = i * 17 % kLayers;
+    first[layer] = step.tensor({"first " + std::to_string(layer), kElems});
+  }
+  for (std::size_t i = 0; i < kLayers; ++i) {
+    const std::size_t layer = i * 17 % kLayers;
+    second[layer] = step.tensor({"second " + std::to_string(layer), kElems});
+  }
+  for (std::size_t layer = 0; layer < kLayers; ++layer) {
+    step.updates(first[layer], 0, compute / 10);
+    step.updates(second[layer], 0, compute / 10);
+    step.reads({first[layer], second[layer]}, compute);
+  }
+  for (std::size_t layer = kLayers; layer-- > 0;) {
+    step.reads({first[layer], second[layer]}, compute);
+    step.arrives(second[layer]);
+    step.arrives(first[layer]);
+  }
+  const auto read = step_by_tensor(step.trace());
+  EXPECT_TRUE(read.ok()) << read.status().message();
+  return read.ok() ? read.value() : StepByTensor();
+}
+constexpr Bytes kModelData = 14 * kElems * Bytes{2 * kLayers};
+
+const LayoutFigures* find(const LayoutSearch& search, PlacementOrder order, Elems chunk_elems) {
+  const auto found = std::find_if(search.figures.begin(), search.figures.end(), [&](const LayoutFigures& f) {
+    return f.candidate == LayoutCandidate{order, {.chunk_elems = chunk_elems}};
+  });
+  return found == search.figures.end() ? nullptr : &*found;
+}
+
+TEST(LayoutSearch, FirstUseIsChosenWhereNeighboursInUseAreFarApartInRegistration) {
+  const StepByTensor step = scattered_step(400'000);
+  const auto result = search_layouts(step, {.host_budget = kModelData / 4, .disk = {.bytes_per_second = 1e9}});
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  const LayoutSearch& search = result.value();
+  EXPECT_EQ(search.figures[0].candidate, LayoutCandidate{});
+  EXPECT_EQ(search.figures[search.chosen].candidate.order, PlacementOrder::kFirstUse) << search.reason;
+  EXPECT_THAT(search.reason, HasSubstr("first use order"));
+  EXPECT_THAT(search.reason, HasSubstr("% faster in replay than registration order, chunks of 4 Mi elements, tiles of 1 Mi"));
+  // Two layers to a chunk. In the order of use all of it is used whenever it is read; in the other not.
+  const LayoutFigures* by_use = find(search, PlacementOrder::kFirstUse, 4 * kElems);
+  const LayoutFigures* as_registered = find(search, PlacementOrder::kRegistration, 4 * kElems);
+  ASSERT_NE(by_use, nullptr);
+  ASSERT_NE(as_registered, nullptr);
+  EXPECT_EQ(by_use->chunks, kLayers / 2);
+  EXPECT_LT(by_use->time, as_registered->time);
+  EXPECT_EQ(by_use->unused, 0);
+  EXPECT_GE(as_registered->fetched, by_use->fetched);
+  for (const LayoutFigures& figures : search.figures) {
+    if (figures.status.ok()) {
+      EXPECT_GE(figures.time, figures.limit) << candidate_text(figures.candidate);
+    }
+    EXPECT_LE(figures.unused, figures.fetched);
+  }
+}
+
+TEST(LayoutSearch, TheSameAnswerEachTime) {
+  const StepByTensor step = scattered_step(400'000);
+  const LayoutSearchOptions options{.host_budget = kModelData / 4, .disk = {.bytes_per_second = 1e9}};
+  const auto one = search_layouts(step, options);
+  const auto two = search_layouts(step, options);
+  ASSERT_TRUE(one.ok() && two.ok());
+  EXPECT_EQ(one.value().reason, two.value().reason);
+  ASSERT_EQ(one.value().figures.size(), two.value().figures.size());
+  for (std::size_t i = 0; i < one.value().figures.size(); ++i) {
+    EXPECT_EQ(one.value().figures[i].time, two.value().figures[i].time);
+    EXPECT_EQ(one.value().figures[i].traffic, two.value().figures[i].traffic);
+  }
+}
+
+TEST(LayoutSearch, WhereEverythingFitsTheDefaultStays) {
+  const auto result = search_layouts(scattered_step(400'000), {.host_budget = 2 * kModelData, .disk = {.bytes_per_second = 1e9}});
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(result.value().chosen, 0u);
+  EXPECT_EQ(result.value().reason,
+            "registration order, chunks of 4 Mi elements, tiles of 1 Mi stays: no other is faster in replay");
+}
+
+TEST(LayoutSearch, AGainBelowTheLeastChangesNothing) {
+  const auto result = search_layouts(scattered_step(400'000),
+                                     {.host_budget = kModelData / 4, .disk = {.bytes_per_second = 1e9}, .least_gain = 0.99});
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(result.value().chosen, 0u);
+  EXPECT_THAT(result.value().reason, HasSubstr("tiles of 1 Mi stays: first use order"));
+  EXPECT_THAT(result.value().reason, HasSubstr("% in replay, less than 99.0 %"));
+}
+
+TEST(LayoutSearch, WhatDoesNotFitIsSaidAndNotChosen) {
+  // Chunks of 4 Mi elements are 8 MiB: the default's value alone does not fit.
+  const auto result = search_layouts(scattered_step(400'000), {.host_budget = 6 * kMiB, .disk = {.bytes_per_second = 1e9}});
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_FALSE(result.value().figures[0].status.ok());
+  EXPECT_NE(result.value().chosen, 0u);
+  EXPECT_THAT(result.value().reason, HasSubstr("the default cannot be replayed ([layout] host lacks"));
+  const auto hopeless = search_layouts(scattered_step(400'000), {.host_budget = 64 * kKiB, .disk = {.bytes_per_second = 1e9}});
+  EXPECT_EQ(hopeless.status().code(), StatusCode::kOutOfRoom);
+}
+
+TEST(LayoutSearch, PaddingIsWhatBelongsToNoTensorAndTooMuchOfItIsNotChosen) {
+  // 1,000 tensors of 10 elements: alone in a chunk a tensor of 140 bytes takes three pages or more.
+  StepWriter step({}, UpdateTiming::kDeferred, 1024);
+  for (int i = 0; i < 40; ++i) step.tensor({std::to_string(i), (Elems{64} << 10) - (i % 2) * 1000});
+  for (std::size_t t = 0; t < 40; ++t) {
+    for (std::size_t i = 0; i < step.tiles(t); ++i) step.updates(t, i, 1000);
+    step.reads({t}, 1000);
+    step.arrives(t);
+  }
+  const auto read = step_by_tensor(step.trace());
+  ASSERT_TRUE(read.ok()) << read.status().message();
+  const auto result = search_layouts(read.value(), {.host_budget = 16 * kMiB, .disk = {.bytes_per_second = 1e9}});
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  const LayoutFigures& standard = result.value().figures[0];
+  const Elems elems = 20 * (Elems{64} << 10) + 20 * ((Elems{64} << 10) - 1000);
+  EXPECT_EQ(standard.payloads - standard.padding, 14 * elems);
+  // Each tensor of 64,536 is followed by a gap of up to 127 elements: 104 here.
+  const Bytes gaps = 14 * 20 * 104;
+  EXPECT_GE(standard.padding, gaps - 14 * 104);
+  EXPECT_LE(standard.padding, gaps + 3 * 4096);
+  for (const LayoutFigures& figures : result.value().figures) EXPECT_EQ(figures.payloads - figures.padding, 14 * elems);
+}
+
+TEST(LayoutSearch, CandidatesAreWrittenAsPeopleReadThem) {
+  EXPECT_EQ(candidate_text({PlacementOrder::kFirstUse, {.chunk_elems = 65536, .tile_elems = 1000}}),
+            "first use order, chunks of 64 Ki elements, tiles of 1000");
+}
+
+}  // namespace
+}  // namespace patrickstar
