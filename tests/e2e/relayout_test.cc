@@ -7,6 +7,8 @@
 #include <gtest/gtest.h>
 #include <torch/utils.h>
 
+#include <algorithm>
+
 #include "patrickstar/bridge/engine/chunked_adamw.h"
 #include "patrickstar/models/transformer.h"
 
@@ -76,10 +78,20 @@ Recorded record(const Job& job, const LayoutOptions& layout, std::vector<TensorS
   return recorded;
 }
 
-std::vector<TensorSpec> specs_of(const StepByTensor& step, PlacementOrder order) {
+std::vector<TensorSpec> specs_of(const StepByTensor& step, const std::vector<TensorId>& order) {
   std::vector<TensorSpec> specs;
-  for (const TensorId id : placement(step, order)) specs.push_back(step.model.tensors[id.index()].spec);
+  for (const TensorId id : order) specs.push_back(step.model.tensors[id.index()].spec);
   return specs;
+}
+
+// GPT-2's blocks are registered in the order of use, so an order that differs must be made up: each group's from its end.
+std::vector<TensorId> from_the_end(const StepByTensor& step) {
+  std::vector<TensorId> order = placement(step, PlacementOrder::kRegistration);
+  std::reverse(order.begin(), order.end());
+  std::stable_sort(order.begin(), order.end(), [&](TensorId a, TensorId b) {
+    return step.model.tensors[a.index()].group < step.model.tensors[b.index()].group;
+  });
+  return order;
 }
 
 std::string text_of(const Trace& trace, std::size_t moment) {
@@ -116,18 +128,21 @@ TEST_P(RelayoutOfARun, HasThePayloadsAndAccessesOfARecordedOne) {
   const Recorded by_tensor = record(job, {.chunk_elems = 1, .tile_elems = 16384}, {});
   const auto step = step_by_tensor(by_tensor.trace);
   ASSERT_TRUE(step.ok()) << step.status().message();
-  EXPECT_NE(placement(step.value(), PlacementOrder::kFirstUse), placement(step.value(), PlacementOrder::kRegistration));
+  const std::vector<TensorId> registered = placement(step.value(), PlacementOrder::kRegistration);
+  const std::vector<TensorId> first_use = placement(step.value(), PlacementOrder::kFirstUse);
+  if (std::string(job.name) == "llama") {
+    EXPECT_TRUE(first_use != registered);
+  }
   struct Case {
-    PlacementOrder order;
+    std::vector<TensorId> order;
     LayoutOptions options;
   };
-  for (const Case& c : {Case{PlacementOrder::kRegistration, {.chunk_elems = 1, .tile_elems = 16384}},
-                        Case{PlacementOrder::kRegistration, {.chunk_elems = 65536, .tile_elems = 16384}},
-                        Case{PlacementOrder::kFirstUse, {.chunk_elems = 65536, .tile_elems = 8192}},
-                        Case{PlacementOrder::kFirstUse, {.chunk_elems = 100000, .tile_elems = 32768}}}) {
-    SCOPED_TRACE(std::string(placement_order_name(c.order)) + " " + std::to_string(c.options.chunk_elems));
-    const Layout layout = make_layout(step.value().model, placement(step.value(), c.order), c.options);
-    const auto derived = relay(step.value(), layout);
+  for (const Case& c :
+       {Case{registered, {.chunk_elems = 1, .tile_elems = 16384}}, Case{registered, {.chunk_elems = 65536, .tile_elems = 16384}},
+        Case{from_the_end(step.value()), {.chunk_elems = 65536, .tile_elems = 8192}},
+        Case{first_use, {.chunk_elems = 100000, .tile_elems = 32768}}}) {
+    SCOPED_TRACE("chunks of " + std::to_string(c.options.chunk_elems));
+    const auto derived = relay(step.value(), make_layout(step.value().model, c.order, c.options));
     ASSERT_TRUE(derived.ok()) << derived.status().message();
     const Recorded direct = record(job, c.options, specs_of(step.value(), c.order));
     expect_same(derived.value().trace, direct.trace);

@@ -103,8 +103,9 @@ class Search {
     std::set<Elems> sizes;
     for (Elems power = kSmallestChunk; power <= kLargestChunk; power *= 2) {
       sizes.insert(power);
+      if (power == kSmallestChunk) continue;
       const std::size_t most = chunks(power);
-      Elems too_small = 0;
+      Elems too_small = power / 2;
       Elems enough = power;
       while (enough - too_small > Layout::kOffsetAlignment) {
         const Elems middle = round_up(too_small + (enough - too_small) / 2, Layout::kOffsetAlignment);

@@ -13,8 +13,8 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr std::size_t kLayers = 48;
-constexpr Elems kElems = Elems{64} << 10;
+constexpr std::size_t kLayers = 96;
+constexpr Elems kElems = Elems{16} << 10;
 
 // Layers of two tensors each, which are used one after the other but registered far apart.
 StepByTensor scattered_step(Nanos compute) {
@@ -53,14 +53,14 @@ const LayoutFigures* find(const LayoutSearch& search, PlacementOrder order, Elem
 
 TEST(LayoutSearch, FirstUseIsChosenWhereNeighboursInUseAreFarApartInRegistration) {
   const StepByTensor step = scattered_step(400'000);
-  const auto result = search_layouts(step, {.host_budget = kModelData / 4, .disk = {.bytes_per_second = 1e9}});
+  const auto result = search_layouts(step, {.host_budget = kModelData / 2, .disk = {.bytes_per_second = 1e9}});
   ASSERT_TRUE(result.ok()) << result.status().message();
   const LayoutSearch& search = result.value();
   EXPECT_EQ(search.figures[0].candidate, LayoutCandidate{});
   EXPECT_EQ(search.figures[search.chosen].candidate.order, PlacementOrder::kFirstUse) << search.reason;
   EXPECT_THAT(search.reason, HasSubstr("first use order"));
   EXPECT_THAT(search.reason, HasSubstr("% faster in replay than registration order, chunks of 4 Mi elements, tiles of 1 Mi"));
-  // Two layers to a chunk. In the order of use all of it is used whenever it is read; in the other not.
+  // Two layers to the smallest chunk. In the order of use all of it is used whenever it is read; in the other not.
   const LayoutFigures* by_use = find(search, PlacementOrder::kFirstUse, 4 * kElems);
   const LayoutFigures* as_registered = find(search, PlacementOrder::kRegistration, 4 * kElems);
   ASSERT_NE(by_use, nullptr);
@@ -79,7 +79,7 @@ TEST(LayoutSearch, FirstUseIsChosenWhereNeighboursInUseAreFarApartInRegistration
 
 TEST(LayoutSearch, TheSameAnswerEachTime) {
   const StepByTensor step = scattered_step(400'000);
-  const LayoutSearchOptions options{.host_budget = kModelData / 4, .disk = {.bytes_per_second = 1e9}};
+  const LayoutSearchOptions options{.host_budget = kModelData / 2, .disk = {.bytes_per_second = 1e9}};
   const auto one = search_layouts(step, options);
   const auto two = search_layouts(step, options);
   ASSERT_TRUE(one.ok() && two.ok());
@@ -101,7 +101,7 @@ TEST(LayoutSearch, WhereEverythingFitsTheDefaultStays) {
 
 TEST(LayoutSearch, AGainBelowTheLeastChangesNothing) {
   const auto result = search_layouts(scattered_step(400'000),
-                                     {.host_budget = kModelData / 4, .disk = {.bytes_per_second = 1e9}, .least_gain = 0.99});
+                                     {.host_budget = kModelData / 2, .disk = {.bytes_per_second = 1e9}, .least_gain = 0.99});
   ASSERT_TRUE(result.ok()) << result.status().message();
   EXPECT_EQ(result.value().chosen, 0u);
   EXPECT_THAT(result.value().reason, HasSubstr("tiles of 1 Mi stays: first use order"));
@@ -109,8 +109,8 @@ TEST(LayoutSearch, AGainBelowTheLeastChangesNothing) {
 }
 
 TEST(LayoutSearch, WhatDoesNotFitIsSaidAndNotChosen) {
-  // Chunks of 4 Mi elements are 8 MiB: the default's value alone does not fit.
-  const auto result = search_layouts(scattered_step(400'000), {.host_budget = 6 * kMiB, .disk = {.bytes_per_second = 1e9}});
+  // All 3 Mi elements are in the default's one chunk, 6 MiB: it does not fit.
+  const auto result = search_layouts(scattered_step(400'000), {.host_budget = 5 * kMiB, .disk = {.bytes_per_second = 1e9}});
   ASSERT_TRUE(result.ok()) << result.status().message();
   EXPECT_FALSE(result.value().figures[0].status.ok());
   EXPECT_NE(result.value().chosen, 0u);

@@ -55,7 +55,7 @@ RelaidStep relaid(const Trace& trace, const LayoutOptions& options, PlacementOrd
 
 ThreeTensors deferred_step() {
   ThreeTensors step(UpdateTiming::kDeferred);
-  step.updates_all(step.a);
+  step.updates(step.a, 0, 2000, 70);
   step.reads({step.a}, 10, 100);
   step.updates_all(step.b);
   step.reads({step.b}, 20, 200);
@@ -93,7 +93,7 @@ TEST(Relayout, UpdatesTakeTheirElementsTimeAndOtherWorkStays) {
   EXPECT_EQ(under.trace.moments[3].compute, 4096);      // 2,048
   EXPECT_EQ(under.trace.moments[2].compute, 20 + 500);  // what followed the updates of c stays between b and c
   EXPECT_EQ(under.trace.moments[2].non_model, 250);
-  EXPECT_EQ(under.trace.moments[0].non_model, 7);  // of the moment before, round the end of the step
+  EXPECT_EQ(under.trace.moments[0].non_model, 70);  // of what was recorded before a is used: its own update
   EXPECT_EQ(under.trace.moments[6].non_model, 400);
   EXPECT_EQ(under.trace.compute(), step.trace().compute());
 }
