@@ -18,20 +18,10 @@ namespace {
 
 using testing::HasSubstr;
 
-// Twelve tensors of 256 Ki elements, used in the opposite order of their registration.
-Trace small_step() {
-  StepWriter step({}, UpdateTiming::kDeferred, Elems{256} << 10);
-  for (int i = 0; i < 12; ++i) step.tensor({"tensor " + std::to_string(i), Elems{256} << 10});
-  for (std::size_t t = 12; t-- > 0;) {
-    step.updates(t, 0, 100'000);
-    step.reads({t}, 1'000'000);
-  }
-  for (std::size_t t = 0; t < 12; ++t) {
-    step.reads({t}, 1'000'000);
-    step.arrives(t);
-  }
-  return step.trace();
-}
+constexpr std::size_t kLayers = 96;
+constexpr Elems kElems = Elems{16} << 10;
+
+Trace small_step() { return scattered_step(kLayers, kElems, 400'000); }
 
 class LayoutCommand : public testing::Test {
  protected:
@@ -78,7 +68,7 @@ TEST_F(LayoutCommand, TheTableEndsWithTheChoiceAndItsReason) {
   for (const auto& candidate : json["candidates"]) {
     if (candidate.contains("error")) continue;
     EXPECT_GE(candidate["step_s"], candidate["limit_s"]);
-    EXPECT_EQ(candidate["padding_bytes"].get<Bytes>() + 14 * 12 * (Bytes{256} << 10), candidate["payload_bytes"]);
+    EXPECT_EQ(candidate["padding_bytes"].get<Bytes>() + Bytes{14 * 2 * kLayers} * kElems, candidate["payload_bytes"]);
   }
 }
 
@@ -91,9 +81,10 @@ TEST_F(LayoutCommand, TheFileHoldsTheChoice) {
   EXPECT_EQ(layout.value().options.tile_elems, chosen["tile_elems"]);
   EXPECT_EQ(layout.value().order, chosen["order"]);
   EXPECT_EQ(layout.value().reason, json["reason"]);
-  ASSERT_EQ(layout.value().tensors.size(), 12u);
-  const std::string first = layout.value().order == "first use" ? "tensor 11" : "tensor 0";
-  EXPECT_EQ(layout.value().tensors[0], (TensorSpec{first, Elems{256} << 10}));
+  ASSERT_EQ(layout.value().tensors.size(), 2 * kLayers);
+  EXPECT_EQ(layout.value().order, "first use");
+  EXPECT_EQ(layout.value().tensors[0], (TensorSpec{"first 0", kElems}));
+  EXPECT_EQ(layout.value().tensors[1], (TensorSpec{"second 0", kElems}));
 }
 
 TEST_F(LayoutCommand, ExitCodesTellUsageFromFiles) {

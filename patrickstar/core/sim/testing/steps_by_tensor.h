@@ -1,6 +1,7 @@
 // Steps in which each tensor has payloads of its own, written out by hand: as a run with chunks of one element records them.
 #pragma once
 
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -67,5 +68,30 @@ class StepWriter {
   Trace trace_;
   std::vector<Payloads> payloads_;  // by tensor
 };
+
+// Layers of two tensors each, which are used one after the other but registered far apart. REQUIRES: `layers` is no multiple
+// of 17.
+inline Trace scattered_step(std::size_t layers, Elems elems, Nanos compute) {
+  StepWriter step({}, UpdateTiming::kDeferred, elems);
+  std::vector<std::size_t> first(layers);
+  std::vector<std::size_t> second(layers);
+  for (auto* half : {&first, &second}) {
+    for (std::size_t i = 0; i < layers; ++i) {
+      const std::size_t layer = i * 17 % layers;
+      (*half)[layer] = step.tensor({(half == &first ? "first " : "second ") + std::to_string(layer), elems});
+    }
+  }
+  for (std::size_t layer = 0; layer < layers; ++layer) {
+    step.updates(first[layer], 0, compute / 10);
+    step.updates(second[layer], 0, compute / 10);
+    step.reads({first[layer], second[layer]}, compute);
+  }
+  for (std::size_t layer = layers; layer-- > 0;) {
+    step.reads({first[layer], second[layer]}, compute);
+    step.arrives(second[layer]);
+    step.arrives(first[layer]);
+  }
+  return step.trace();
+}
 
 }  // namespace patrickstar
