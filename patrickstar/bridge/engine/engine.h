@@ -29,7 +29,7 @@ struct EngineOptions {
   GradientPlacement gradients = GradientPlacement::kInParameter;
   // The order in which each attach() places its tensors (core/mem/tensor_order.h); empty: that of registration. It changes where
   // bytes lie and no bits: tensors keep the ids, and sums the order, of registration. An optimizer refuses a list that is another
-  // model's.
+  // model's. Names must differ: attach parts with a prefix.
   std::vector<TensorSpec> order;
 };
 

@@ -194,6 +194,14 @@ TEST(Relayout, WhatTheTraceDoesNotSayIsRefused) {
   trace.model.tile_elems = 2048;
   EXPECT_THAT(refusal(trace), HasSubstr("c has no chunk of its own"));
   trace = step.trace();
+  trace.model.tile_elems = 100;
+  EXPECT_THAT(refusal(trace), HasSubstr("tiles of 100 elements are no multiple of 128"));
+  trace = step.trace();
+  trace.model.tensors[2].spec.elems = Elems{1} << 41;
+  EXPECT_THAT(refusal(trace), HasSubstr("more than 1099511627776 elements"));
+  trace.model.tensors[2].spec.elems = Elems{1} << 39;
+  EXPECT_THAT(refusal(trace), HasSubstr("c has more tiles than the trace has payloads"));
+  trace = step.trace();
   trace.model.tensors.pop_back();
   EXPECT_THAT(refusal(trace), HasSubstr("payload 4 is no tensor's"));
   trace = step.trace();

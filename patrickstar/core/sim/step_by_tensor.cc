@@ -12,6 +12,8 @@ namespace {
 
 Status bad(std::string text) { return Status(StatusCode::kInvalidArgument, "[layout] " + std::move(text)); }
 
+constexpr Elems kMostElems = Elems{1} << 40;  // of a model that is searched for: 16 TB of model data
+
 // Whose a payload is.
 struct Owner {
   TensorId tensor;  // invalid: nobody's
@@ -22,11 +24,19 @@ struct Owner {
 Result<std::vector<Owner>> owners_of(const Trace& trace) {
   const TracedModel& model = trace.model;
   if (model.tensors.empty()) return bad("the trace does not say its tensors: record it anew with train --trace --chunk-elems 1");
+  if (model.tile_elems % Layout::kOffsetAlignment != 0)
+    return bad(fmt::format("the trace's tiles of {} elements are no multiple of {}", model.tile_elems, Layout::kOffsetAlignment));
   std::vector<Owner> owners(trace.payloads.size());
   std::uint32_t group = 0;
+  Elems left = kMostElems;
   for (std::size_t t = 0; t < model.tensors.size(); ++t) {
     const TracedTensor& tensor = model.tensors[t];
     if (std::exchange(group, tensor.group) > tensor.group) return bad("the trace's tensors are not in the order of their groups");
+    // What a file says may be anything: no list of tiles is made that the trace cannot have.
+    left -= tensor.spec.elems;
+    if (left < 0) return bad(fmt::format("the trace's tensors have more than {} elements", kMostElems));
+    if (ceil_div(tensor.spec.elems, model.tile_elems) > static_cast<Elems>(trace.payloads.size()))
+      return bad(fmt::format("{} has more tiles than the trace has payloads", tensor.spec.name));
     Layout alone({.chunk_elems = 1, .tile_elems = model.tile_elems});
     alone.add(tensor.spec);
     std::size_t payload = tensor.param.index();
