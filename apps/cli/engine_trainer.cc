@@ -9,6 +9,7 @@
 #include "patrickstar/bridge/engine/error.h"
 #include "patrickstar/core/base/log.h"
 #include "patrickstar/core/base/text.h"
+#include "patrickstar/core/mem/layout_io.h"
 #include "patrickstar/core/obs/perfetto_sink.h"
 #include "patrickstar/core/obs/sinks.h"
 #include "patrickstar/core/sim/bounds.h"
@@ -45,6 +46,14 @@ class EngineTrainer final : public Trainer {
                                                    : bridge::UpdateTiming::kOverlapped;
     if (options.chunk_elems > 0) runtime.layout.chunk_elems = options.chunk_elems;
     if (options.tile_elems > 0) runtime.layout.tile_elems = options.tile_elems;
+    std::vector<TensorSpec> order;
+    if (!options.layout.empty()) {
+      ChosenLayout layout = value_or_throw(load_layout(options.layout));
+      runtime.layout = layout.options;
+      log_info("layout: " + layout.reason + ". Tensors are placed part by part as the model is built, in " + layout.order +
+               " order within each part");
+      order = std::move(layout.tensors);
+    }
     runtime_ = Runtime::create(runtime);
     // What the shape alone proves: the first words about an impossible job come before minutes of work.
     const Bytes table = plan.model.vocab_size * plan.model.hidden_size * dtype_bytes(plan.dtype);
@@ -61,7 +70,8 @@ class EngineTrainer final : public Trainer {
     }
     runtime_->reserve_disk(plan.model.parameter_count() *
                            bridge::ModelData::bytes_per_element(plan.dtype, placement(options, plan), Training::kFrozen));
-    engine_.emplace(runtime_, bridge::EngineOptions{.dtype = plan.dtype, .gradients = placement(options, plan)});
+    engine_.emplace(runtime_,
+                    bridge::EngineOptions{.dtype = plan.dtype, .gradients = placement(options, plan), .order = std::move(order)});
   }
 
   void take_over(torch::nn::Module& part, const std::string& name) override { engine_->attach(part, name); }
@@ -121,7 +131,9 @@ class EngineTrainer final : public Trainer {
     if (orchestrator == nullptr || orchestrator->trace() == nullptr) {
       log_info("no --trace written: nothing had to leave memory, or there were fewer than 3 steps, so no step was planned from");
     } else {
-      bridge::throw_if_error(save_trace(*orchestrator->trace(), trace_path_));
+      Trace trace = *orchestrator->trace();
+      trace.model = engine_->traced_model();
+      bridge::throw_if_error(save_trace(trace, trace_path_));
     }
   }
 

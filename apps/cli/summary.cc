@@ -35,6 +35,7 @@ Json options_json(const TrainOptions& o, const TrainPlan& plan) {
           {"update_schedule", o.update_schedule},
           {"chunk_elems", o.chunk_elems},
           {"tile_elems", o.tile_elems},
+          {"layout", o.layout},
           {"io", o.io},
           {"direct", o.direct},
           {"seed", o.seed},

@@ -36,6 +36,7 @@ struct TrainOptions {
   std::string spill_dir = "/var/tmp";
   std::int64_t chunk_elems = 0;  // 0: the runtime's default
   std::int64_t tile_elems = 0;
+  std::string layout;  // a file that patrickstar layout wrote
   std::string prefetch = "planned";
   std::string update_schedule = "auto";
   std::string io = "auto";

@@ -218,6 +218,8 @@ class BadUsage(Case):
         self.train_refused("--plain", "--events", fresh(), names=["--plain", "--events"])
         self.train_refused("--plain", "--timeline", fresh(), names=["--plain", "--timeline"])
         self.train_refused("--plain", "--report", names=["--plain", "--report"])
+        self.train_refused("--plain", "--layout", fresh(), names=["--plain", "--layout"])
+        self.train_refused("--layout", fresh(), "--chunk-elems", "1024", names=["--layout", "--chunk-elems"])
         self.train_refused("--plain-allocator", "counting", names=["--plain"])
         for needs_gradients in (("--grad-clip", "1"), ("--accumulate", "2")):
             self.train_refused("--update-schedule", "overlapped", *needs_gradients, names=["overlapped", needs_gradients[0]])
@@ -464,6 +466,34 @@ class Exact(Case):
         on_demand = train(*job, "--memory-budget", tight, "--prefetch", "on-demand").summary
         self.assertEqual(bits(on_demand), bits(baseline))
         self.assertNotIn("orchestration", on_demand)
+
+    def test_layouts(self):
+        """Where tensors lie, and in what order, changes no bits; a layout of another model is refused."""
+        job = (*SMALL, "--steps", "4")
+        baseline = plain(*job)
+        tight = plain(*SMALL)["peak_non_model_bytes"] + baseline["model_data_bytes"] // 2
+        trace, path = fresh(".trace"), fresh(".json")
+        train(*job, "--memory-budget", tight, "--chunk-elems", "1", "--trace", trace)
+        searched = run("layout", "--trace", trace, f"--tier=host={tight}", "--tier=disk=10GB,bandwidth=1GB/s", "--output", path)
+        self.assertEqual(searched.code, 0, str(searched))
+        layout = json.loads(pathlib.Path(path).read_text())
+        self.assertIn(layout["reason"], searched.stdout)
+        self.assertEqual(len(layout["tensors"]), 2 + 6 * 12 + 2)
+        layout.update(chunk_elems=300000, tile_elems=65536, order="opposite", tensors=layout["tensors"][::-1])
+        pathlib.Path(path).write_text(json.dumps(layout))
+        done = train(*job, "--memory-budget", tight, "--layout", path, "--grad-clip", "0.1")
+        self.assertEqual(bits(done.summary), bits(plain(*job, "--grad-clip", "0.1")))
+        self.assertIn(layout["reason"], done.stderr)
+        self.assertIn("in opposite order within each part", done.stderr)
+        layout["tensors"][0]["name"] = "elsewhere"
+        layout["tensors"][1]["elems"] += 1
+        pathlib.Path(path).write_text(json.dumps(layout))
+        other = run("train", "--data", text_file(), *job, "--memory-budget", tight, "--layout", path, "--spill-dir", ROOT)
+        self.assert_refused(other, 1, "another model's", "missing in it: final.norm.bias", "not in the model: elsewhere", "1 differ", alone=False)
+        self.assert_refused(run("train", "--data", text_file(), *job, "--layout", trace, "--spill-dir", ROOT), 1, trace, "JSON")
+        unnamed = write("unnamed.trace", b"patrickstar-trace 1\npayloads\np 4096\nmoments\n1 0 r0\nend 1 1 1\n")
+        refused = run("layout", "--trace", unnamed, "--tier=host=1GB", "--tier=disk=10GB,bandwidth=1GB/s")
+        self.assert_refused(refused, 1, "--chunk-elems 1")
 
     def test_pread(self):
         self.assertIn("pread", self.check(io=["--io", "pread"])["io_backend"])

@@ -22,8 +22,22 @@ using bridge::GradientPlacement;
 using models::TransformerConfig;
 
 // The factors, and how many values each has.
-enum Factor { kShape, kDType, kCheckpoint, kAccumulate, kClip, kHead, kBudget, kChunk, kIo, kTiming, kPrefetch, kFactors };
-constexpr int kValues[kFactors] = {2, 2, 2, 2, 2, 3, 4, 3, 2, 3, 2};
+enum Factor {
+  kShape,
+  kDType,
+  kCheckpoint,
+  kAccumulate,
+  kClip,
+  kHead,
+  kBudget,
+  kChunk,
+  kIo,
+  kTiming,
+  kPrefetch,
+  kOrder,
+  kFactors
+};
+constexpr int kValues[kFactors] = {2, 2, 2, 2, 2, 3, 4, 3, 2, 3, 2, 2};
 using Case = std::array<int, kFactors>;
 
 std::string name_of(const Case& c) {
@@ -37,7 +51,8 @@ std::string name_of(const Case& c) {
                                           {"c64Ki", "c1Mi", "c4Mi"},
                                           {"pread", "io_uring"},
                                           {"atstep", "deferred", "overlapped"},
-                                          {"planned", "ondemand"}};
+                                          {"planned", "ondemand"},
+                                          {"registered", "reversed"}};
   std::string text;
   for (int f = 0; f < kFactors; ++f) text += (f > 0 ? "_" : "") + std::string(names[f][c[static_cast<std::size_t>(f)]]);
   return text;
@@ -114,6 +129,7 @@ struct Outcome {
   ManagerStats stats;
   LedgerPeaks peaks;
   std::int64_t plans = 0;
+  std::vector<TensorSpec> tensors;  // in the order of registration
 };
 
 // Two to watch, then steps by the plan.
@@ -170,7 +186,7 @@ Outcome run_plain(const Case& c) {
   return outcome;
 }
 
-Outcome run_engine(const Case& c, Bytes budget, IoBackend io) {
+Outcome run_engine(const Case& c, Bytes budget, IoBackend io, std::vector<TensorSpec> order = {}) {
   const Elems chunk_elems[] = {Elems{64} << 10, Elems{1} << 20, Elems{4} << 20};
   Outcome outcome;
   const Elems chunk = chunk_elems[c[kChunk]];
@@ -180,9 +196,10 @@ Outcome run_engine(const Case& c, Bytes budget, IoBackend io) {
                                .io = io,
                                .layout = {.chunk_elems = chunk, .tile_elems = std::min<Elems>(chunk / 2, Elems{128} << 10)},
                                .prefetch = c[kPrefetch] == 0 ? bridge::Prefetch::kPlanned : bridge::Prefetch::kOnDemand});
-  bridge::Engine engine(
-      runtime,
-      {.dtype = dtype_of(c), .gradients = c[kAccumulate] == 1 ? GradientPlacement::kOwnChunks : GradientPlacement::kInParameter});
+  bridge::Engine engine(runtime,
+                        {.dtype = dtype_of(c),
+                         .gradients = c[kAccumulate] == 1 ? GradientPlacement::kOwnChunks : GradientPlacement::kInParameter,
+                         .order = std::move(order)});
   const auto model = attached_model(config_of(c), engine, Freezer(c));
   bridge::ChunkedAdamW optimizer(engine, groups_of(*model), {}, timing_of(c));
   torch::manual_seed(5);
@@ -192,6 +209,7 @@ Outcome run_engine(const Case& c, Bytes budget, IoBackend io) {
   outcome.peaks = runtime->ledger().peaks();
   outcome.smallest = runtime->smallest_budget();
   outcome.model_bytes = engine.model_data_bytes();
+  for (const TracedTensor& tensor : engine.traced_model().tensors) outcome.tensors.push_back(tensor.spec);
   outcome.weights = hash_of(engine);
   runtime->manager().check_invariants();
   runtime->pool().arena().check_invariants();
@@ -212,7 +230,9 @@ TEST_P(Exactness, EqualsThePlainLoopBitForBit) {
   const int percent[] = {100, 60, 30};
   Bytes budget = roomy.smallest;
   if (c[kBudget] < 3) budget = std::max(budget, plain.peak_non_model + roomy.model_bytes / 100 * percent[c[kBudget]]);
-  const Outcome tight = run_engine(c, budget, io);
+  std::vector<TensorSpec> order;
+  if (c[kOrder] == 1) order.assign(roomy.tensors.rbegin(), roomy.tensors.rend());
+  const Outcome tight = run_engine(c, budget, io, std::move(order));
   EXPECT_EQ(tight.losses, plain.losses);
   EXPECT_EQ(tight.weights, plain.weights);
   EXPECT_LE(tight.peaks.total, budget);

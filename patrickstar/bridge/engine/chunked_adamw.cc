@@ -24,6 +24,7 @@ ChunkedAdamW::ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerPa
                            torch::optim::AdamWOptions defaults, UpdateTiming timing)
     : Optimizer(std::move(groups), std::make_unique<torch::optim::AdamWOptions>(defaults)), core_(engine.core()) {
   throw_if_error(core_->failure());
+  throw_if_error(core_->order().check());  // all of the model is attached by now
   for (const auto& group : param_groups()) {
     (void)adamw_options(group);
     for (const auto& tensor : group.params()) {
@@ -33,12 +34,12 @@ ChunkedAdamW::ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerPa
     }
   }
   schedule_ = make_update_schedule(timing, core_.get(), [this](Parameter& parameter) { return take_factors(parameter); });
-  core_->set_update_schedule(schedule_.get());
+  core_->set_update_schedule(schedule_.get(), timing);
   end_step();  // steps begin here
 }
 
 ChunkedAdamW::~ChunkedAdamW() {
-  if (core_->update_schedule() == schedule_.get()) core_->set_update_schedule(nullptr);
+  if (core_->update_schedule() == schedule_.get()) core_->forget_update_schedule();
 }
 
 std::optional<AdamWFactors> ChunkedAdamW::take_factors(Parameter& parameter) {

@@ -19,7 +19,8 @@ namespace patrickstar::bridge {
 
 class ChunkedAdamW final : public torch::optim::Optimizer {
  public:
-  // Every parameter of the groups must be attached to `engine`. Throws Error: one is not; amsgrad.
+  // Every parameter of the groups must be attached to `engine`. Throws Error: one is not; amsgrad; EngineOptions::order is
+  // another model's.
   ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerParamGroup> groups, torch::optim::AdamWOptions defaults = {},
                UpdateTiming timing = UpdateTiming::kDeferred);
   ChunkedAdamW(Engine& engine, std::vector<torch::Tensor> parameters, torch::optim::AdamWOptions defaults = {},

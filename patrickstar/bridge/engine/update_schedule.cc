@@ -101,8 +101,8 @@ class Overlapped final : public Deferred {
     const ChunkId chunk = data.layout().place(parameter.id()).chunk;
     const auto& tiles = data.chunk(chunk).tiles;
     for (std::size_t i = 0; i < tiles.size(); ++i) {
-      if (waits_for_forward(tiles[i])) continue;
-      const std::vector<Segment> segments = data.segments(tiles[i].range);
+      if (waits_for_forward(tiles[i].payload)) continue;
+      const std::vector<Segment> segments = data.layout().segments(tiles[i].range);
       // Once for all its tensors: a tile that is run for each of them in turn would be moved as often.
       const bool complete = std::all_of(segments.begin(), segments.end(),
                                         [&](const Segment& segment) { return core().updates().due(segment.tensor); });
@@ -127,10 +127,6 @@ class Overlapped final : public Deferred {
            " parameters have got their update in that backward and are a step ahead of the others: resume from a checkpoint, or "
            "call step() again to go on with it as it is)";
   }
-
- private:
-  // Every fourth tile, so that the disk has as much to do in forward as in backward (limits.md, the split schedule).
-  static bool waits_for_forward(const TilePayload& tile) { return tile.payload.index() % 4 == 3; }
 };
 
 }  // namespace
