@@ -34,8 +34,10 @@ class EngineTrainer final : public Trainer {
         .io = plan.io,
         .direct = plan.direct,
         .prefetch = plan.prefetch == Prefetching::kPlanned ? bridge::Prefetch::kPlanned : bridge::Prefetch::kOnDemand,
-        .events = events_.get()};
+        .events = events_.get(),
+        .transfers = options.transfers.empty() ? nullptr : &transfers_};
     trace_path_ = options.trace;
+    transfers_path_ = options.transfers;
     timing_ = plan.updates == Updates::kAtStep     ? bridge::UpdateTiming::kAtStep
               : plan.updates == Updates::kDeferred ? bridge::UpdateTiming::kDeferred
                                                    : bridge::UpdateTiming::kOverlapped;
@@ -70,10 +72,17 @@ class EngineTrainer final : public Trainer {
   double clip_grad_norm(double max_norm) override { return optimizer_->clip_grad_norm_(max_norm); }
   Bytes memory_used() const override { return runtime_->ledger().total(); }
 
-  DiskTotals disk_totals() const override {
+  ChunkTotals chunk_totals() const override {
     const ManagerStats stats = runtime_->manager().stats();
-    return {stats.read(), stats.written(), static_cast<double>(stats.stalled) * 1e-9};
+    return {.read = stats.read(),
+            .written = stats.written(),
+            .stalled = static_cast<double>(stats.stalled) * 1e-9,
+            .accesses = stats.accesses,
+            .misses = stats.misses,
+            .late = stats.late};
   }
+
+  void begin_step() override { transfers_.begin_step(); }
 
   void visit_weights(const Visitor& visitor) override {
     engine_->visit([&](const std::string&, const char*, const void* data, Bytes bytes) { visitor(data, bytes); });
@@ -102,6 +111,7 @@ class EngineTrainer final : public Trainer {
     const Orchestrator* orchestrator = runtime_->orchestrator();
     if (orchestrator != nullptr) summary->orchestration = orchestrator->stats();
     summary->io_backend = runtime_->io_backend();
+    if (!transfers_path_.empty()) bridge::throw_if_error(save_transfers(transfers_.steps(), transfers_path_));
     if (trace_path_.empty()) return;
     if (orchestrator == nullptr || orchestrator->trace() == nullptr) {
       log_info("no --trace written: nothing had to leave memory, or there were fewer than 3 steps, so no step was planned from");
@@ -119,7 +129,9 @@ class EngineTrainer final : public Trainer {
 
  private:
   std::unique_ptr<JsonLinesSink> events_;
+  TransferLog transfers_;
   std::string trace_path_;
+  std::string transfers_path_;
   bridge::UpdateTiming timing_ = bridge::UpdateTiming::kDeferred;
   std::shared_ptr<Runtime> runtime_;
   std::optional<bridge::Engine> engine_;

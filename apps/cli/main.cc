@@ -1,6 +1,7 @@
 // patrickstar: the command line. One file a subcommand.
 #include <CLI/CLI.hpp>
 
+#include "apps/cli/bench.h"
 #include "apps/cli/replay.h"
 #include "apps/cli/train.h"
 #include "apps/cli/train_options.h"
@@ -15,6 +16,9 @@ int main(int argc, char** argv) {
   patrickstar::cli::ReplayArguments replay;
   auto* replay_command = app.add_subcommand("replay", "a recorded step on simulated tiers, with its limits");
   patrickstar::cli::add_replay_options(*replay_command, &replay);
+  patrickstar::cli::BenchOptions bench;
+  auto* bench_command = app.add_subcommand("bench", "step time, traffic and prediction on this machine, each beside its limit");
+  patrickstar::cli::add_bench_options(*bench_command, &bench);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -24,5 +28,6 @@ int main(int argc, char** argv) {
     return 2;
   }
   if (replay_command->parsed()) return patrickstar::cli::run_replay(replay);
+  if (bench_command->parsed()) return patrickstar::cli::run_bench(bench, patrickstar::cli::free_memory());
   return patrickstar::cli::run_train(train);
 }

@@ -119,7 +119,15 @@ std::string to_json(const TrainSummary& s, const TrainOptions& options, const Tr
   json["late_prefetches"] = s.late;
   json["stalled_seconds"] = s.stalled_seconds;
   json["stalled_seconds_per_step"] = Json::array();
-  for (const StepRecord& step : s.steps) json["stalled_seconds_per_step"].push_back(step.stalled);
+  json["accesses_per_step"] = Json::array();
+  json["misses_per_step"] = Json::array();
+  json["late_per_step"] = Json::array();
+  for (const StepRecord& step : s.steps) {
+    json["stalled_seconds_per_step"].push_back(step.stalled);
+    json["accesses_per_step"].push_back(step.accesses);
+    json["misses_per_step"].push_back(step.misses);
+    json["late_per_step"].push_back(step.late);
+  }
   if (s.orchestration.has_value()) {
     const OrchestratorStats& o = *s.orchestration;
     json["orchestration"] = {{"following", o.following},

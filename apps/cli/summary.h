@@ -19,6 +19,9 @@ struct StepRecord {
   Bytes disk_read = 0;
   Bytes disk_written = 0;
   double stalled = 0;  // seconds that threads waited for chunks
+  std::int64_t accesses = 0;
+  std::int64_t misses = 0;
+  std::int64_t late = 0;  // misses whose prefetch was under way
 };
 
 struct KindRecord {

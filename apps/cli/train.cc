@@ -7,6 +7,7 @@
 #include <torch/utils.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -18,6 +19,7 @@
 #include "apps/cli/token_data.h"
 #include "apps/cli/trainer.h"
 #include "patrickstar/bridge/engine/error.h"
+#include "patrickstar/bridge/engine/runtime.h"
 #include "patrickstar/core/optim/adamw.h"
 #include "patrickstar/models/transformer.h"
 
@@ -85,7 +87,8 @@ class TrainingLoop {
 
   StepRecord step(std::int64_t number) {
     const auto start = std::chrono::steady_clock::now();
-    const DiskTotals before = trainer_->disk_totals();
+    const ChunkTotals before = trainer_->chunk_totals();
+    trainer_->begin_step();
     for (auto& group : optimizer_->param_groups())
       group.options().set_lr(options_.lr * lr_factor(options_, plan_.schedule, number));
     double sum = 0;
@@ -106,12 +109,15 @@ class TrainingLoop {
     if (options_.grad_clip > 0) trainer_->clip_grad_norm(options_.grad_clip);
     optimizer_->step();
     optimizer_->zero_grad();
-    const DiskTotals after = trainer_->disk_totals();
+    const ChunkTotals after = trainer_->chunk_totals();
     return {.loss = static_cast<float>(sum / static_cast<double>(options_.accumulate)),
             .seconds = seconds_since(start),
             .disk_read = after.read - before.read,
             .disk_written = after.written - before.written,
-            .stalled = after.stalled - before.stalled};
+            .stalled = after.stalled - before.stalled,
+            .accesses = after.accesses - before.accesses,
+            .misses = after.misses - before.misses,
+            .late = after.late - before.late};
   }
 
   float validate() {
@@ -148,6 +154,26 @@ class TrainingLoop {
   Batch batch_;
 };
 
+// What is known between two steps; the weights' hash is not, because taking it moves chunks.
+void add_report(const Trainer& trainer, TrainSummary* summary) {
+  trainer.report(summary);
+  summary->peak_rss_bytes = peak_rss();
+  summary->simd = adamw_simd_target();
+  summary->torch_version = TORCH_VERSION;
+  summary->threads = at::get_num_threads();
+}
+
+Status write_summary(const TrainSummary& summary, const TrainOptions& options, const TrainPlan& plan) {
+  return options.summary.empty() ? Status() : write_file(options.summary, to_json(summary, options, plan));
+}
+
+// So that who started this process can use the machine alone between two steps (patrickstar bench).
+void pause(TrainSummary so_far, const TrainOptions& options, const TrainPlan& plan, const Trainer& trainer) {
+  add_report(trainer, &so_far);
+  bridge::throw_if_error(write_summary(so_far, options, plan));
+  std::raise(SIGSTOP);
+}
+
 TrainSummary train(const TrainOptions& options, const TrainPlan& plan, TrainingLoop& loop) {
   TrainSummary summary;
   summary.parameters = plan.model.parameter_count();
@@ -171,19 +197,19 @@ TrainSummary train(const TrainOptions& options, const TrainPlan& plan, TrainingL
                    .used = loop.trainer().memory_used(),
                    .budget = plan.budget});
     if (options.validate_every > 0 && (step + 1) % options.validate_every == 0) validate(step + 1);
+    if (std::find(options.pause_after.begin(), options.pause_after.end(), step + 1) != options.pause_after.end())
+      pause(summary, options, plan, loop.trainer());
   }
   progress.finish();
   summary.interrupted = stop_asked.load();
   summary.weights_hash = loop.weights_hash();
-  loop.trainer().report(&summary);
-  summary.peak_rss_bytes = peak_rss();
-  summary.simd = adamw_simd_target();
-  summary.torch_version = TORCH_VERSION;
-  summary.threads = at::get_num_threads();
+  add_report(loop.trainer(), &summary);
   return summary;
 }
 
 }  // namespace
+
+Bytes free_memory() { return bridge::available_memory(); }
 
 int run_train(const TrainOptions& options) {
   const auto checked = check(options);
@@ -202,9 +228,7 @@ int run_train(const TrainOptions& options) {
     try {
       const TrainSummary summary = train(options, plan, loop);
       std::fputs(to_text(summary).c_str(), stdout);
-      if (options.summary.empty()) return 0;
-      if (Status status = write_file(options.summary, to_json(summary, options, plan)); !status.ok())
-        return fail(1, status.message());
+      if (Status status = write_summary(summary, options, plan); !status.ok()) return fail(1, status.message());
       return 0;
     } catch (const c10::OutOfMemoryError& error) {
       return fail(1, std::string(error.what_without_backtrace()) + loop.trainer().advice());

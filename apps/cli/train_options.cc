@@ -67,6 +67,11 @@ void add_train_options(CLI::App& app, TrainOptions* o) {
       ->check(CLI::IsMember({"torch", "counting", "arena"}));
   app.add_option("--summary", o->summary, "write a JSON summary here");
   app.add_option("--trace", o->trace, "write the step that the plan was made from here, for patrickstar replay");
+  app.add_option("--transfers", o->transfers, "write each step's transfers to and from the disk here");
+  app.add_option("--pause-after", o->pause_after,
+                 "after these steps write what --summary, --trace and --transfers name, and stop (SIGSTOP) until SIGCONT comes")
+      ->delimiter(',')
+      ->check(positive);
   app.add_option("--events", o->events, "write every chunk's movements here, one JSON object a line");
   app.add_flag("--repeat-batch", o->repeat_batch, "train on the first batch again and again");
   app.add_option("--freeze-layers", o->freeze_layers, "no gradients for the embedding and the first N blocks (0: all train)")
@@ -119,6 +124,7 @@ Result<TrainPlan> check(const TrainOptions& o) {
   if (!o.plain && o.plain_allocator != "torch") return bad("--plain-allocator belongs to --plain");
   if (o.plain && !o.memory_budget.empty()) return bad("--plain knows no --memory-budget: that is what it is compared for");
   if (o.plain && !o.events.empty()) return bad("--plain has no chunks and so no --events");
+  if (o.plain && !o.transfers.empty()) return bad("--plain has no chunks and so no --transfers");
   plan.schedule = o.lr_schedule == "linear"   ? LrSchedule::kLinear
                   : o.lr_schedule == "cosine" ? LrSchedule::kCosine
                                               : LrSchedule::kConstant;

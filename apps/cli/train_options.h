@@ -54,6 +54,8 @@ struct TrainOptions {
   std::string summary;
   std::string events;
   std::string trace;
+  std::string transfers;
+  std::vector<std::int64_t> pause_after;  // steps
   bool repeat_batch = false;
   std::int64_t freeze_layers = 0;
   // Shape, over the preset's; 0 or empty: the preset's.

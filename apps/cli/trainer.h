@@ -13,10 +13,14 @@
 
 namespace patrickstar::cli {
 
-struct DiskTotals {
-  Bytes read = 0;
+// Since the beginning.
+struct ChunkTotals {
+  Bytes read = 0;  // from disk
   Bytes written = 0;
   double stalled = 0;  // seconds that threads waited for chunks
+  std::int64_t accesses = 0;
+  std::int64_t misses = 0;
+  std::int64_t late = 0;  // misses whose prefetch was under way
 };
 
 class Trainer {
@@ -28,9 +32,11 @@ class Trainer {
   virtual torch::optim::Optimizer& make_optimizer(std::vector<torch::optim::OptimizerParamGroup> groups) = 0;
   virtual double clip_grad_norm(double max_norm) = 0;
   virtual Bytes memory_used() const = 0;  // 0: unknown
-  virtual DiskTotals disk_totals() const = 0;
+  virtual ChunkTotals chunk_totals() const = 0;
+  virtual void begin_step() {}
   using Visitor = std::function<void(const void* data, Bytes bytes)>;
   virtual void visit_weights(const Visitor& visitor) = 0;
+  // Between steps. Also writes the files of --trace and --transfers, as they are by then.
   virtual void report(TrainSummary* summary) const = 0;
   // Whether an operator failed for want of room: its own exception does not say so, because it is the armed storage's.
   virtual bool ran_out_of_room() const = 0;
