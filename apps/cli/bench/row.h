@@ -16,9 +16,9 @@ namespace patrickstar::cli {
 inline constexpr double kMostTimeByLimit = 1.10;
 inline constexpr double kMostPredictionError = 0.10;
 // Replays of the transfers before and after that differ by more are discarded; so are steps that move other bytes than were
-// replayed by more than a 50th.
+// replayed by more than a 20th.
 inline constexpr double kMostDiskChange = 1.10;
-inline constexpr double kMostTrafficChange = 0.02;
+inline constexpr double kMostTrafficChange = 0.05;
 
 // Some steps, with the disk's time for one step's transfers right before and right after.
 struct Sample {
