@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -25,7 +26,9 @@ int fail(int code, const std::string& text) {
 }
 
 void say(const std::string& line) {
-  std::fprintf(stderr, "%s\n", line.c_str());
+  static const auto start = std::chrono::steady_clock::now();
+  const std::chrono::duration<double> since = std::chrono::steady_clock::now() - start;
+  fmt::print(stderr, "{:4.0f} s  {}\n", since.count(), line);
   std::fflush(stderr);
 }
 

@@ -88,7 +88,7 @@ class EngineTrainer final : public Trainer {
     engine_->visit([&](const std::string&, const char*, const void* data, Bytes bytes) { visitor(data, bytes); });
   }
 
-  void report(TrainSummary* summary) const override {
+  void report(TrainSummary* summary) override {
     const LedgerPeaks peaks = runtime_->ledger().peaks();
     const ManagerStats stats = runtime_->manager().stats();
     summary->runner = "engine";

@@ -155,7 +155,7 @@ class TrainingLoop {
 };
 
 // What is known between two steps; the weights' hash is not, because taking it moves chunks.
-void add_report(const Trainer& trainer, TrainSummary* summary) {
+void add_report(Trainer& trainer, TrainSummary* summary) {
   trainer.report(summary);
   summary->peak_rss_bytes = peak_rss();
   summary->simd = adamw_simd_target();
@@ -168,7 +168,7 @@ Status write_summary(const TrainSummary& summary, const TrainOptions& options, c
 }
 
 // So that who started this process can use the machine alone between two steps (patrickstar bench).
-void pause(TrainSummary so_far, const TrainOptions& options, const TrainPlan& plan, const Trainer& trainer) {
+void pause(TrainSummary so_far, const TrainOptions& options, const TrainPlan& plan, Trainer& trainer) {
   add_report(trainer, &so_far);
   bridge::throw_if_error(write_summary(so_far, options, plan));
   std::raise(SIGSTOP);

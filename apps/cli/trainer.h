@@ -37,7 +37,7 @@ class Trainer {
   using Visitor = std::function<void(const void* data, Bytes bytes)>;
   virtual void visit_weights(const Visitor& visitor) = 0;
   // Between steps. Also writes the files of --trace and --transfers, as they are by then.
-  virtual void report(TrainSummary* summary) const = 0;
+  virtual void report(TrainSummary* summary) = 0;
   // Whether an operator failed for want of room: its own exception does not say so, because it is the armed storage's.
   virtual bool ran_out_of_room() const = 0;
   // What to add to the text of an error for want of room.

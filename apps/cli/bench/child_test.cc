@@ -26,7 +26,8 @@ std::string writes(int steps) {
          "],\"disk_read_bytes_per_step\":[" + numbers + "],\"disk_written_bytes_per_step\":[" + numbers +
          "],\"accesses_per_step\":[" + numbers + "],\"misses_per_step\":[" + numbers + "],\"late_per_step\":[" + numbers +
          "],\"losses_hex\":[" + texts +
-         "],\"model_data_bytes\":1,\"budget_bytes\":1,\"peak_non_model_bytes\":1,\"peak_total_bytes\":1,\"evictions\":0,"
+         "],\"model_data_bytes\":1,\"budget_bytes\":1,\"peak_non_model_bytes\":1,\"peak_total_bytes\":1,\"steps_peak_non_model_"
+         "bytes\":1,\"evictions\":0,"
          "\"io_backend\":\"\",\"simd\":\"\",\"versions\":{\"torch\":\"\"},\"threads\":1}' > $1\n";
 }
 

@@ -27,6 +27,7 @@ RunRecord read(const Json& json) {
   run.model_data = json.at("model_data_bytes").get<Bytes>();
   run.budget = bytes_or_none(json.at("budget_bytes"));
   run.peak_non_model = bytes_or_none(json.at("peak_non_model_bytes"));
+  run.steps_peak_non_model = bytes_or_none(json.at("steps_peak_non_model_bytes"));
   run.peak_total = bytes_or_none(json.at("peak_total_bytes"));
   run.evictions = json.at("evictions").get<std::int64_t>();
   if (const auto plan = json.find("orchestration"); plan != json.end()) {

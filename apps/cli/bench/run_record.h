@@ -21,6 +21,7 @@ struct RunRecord {
   Bytes model_data = 0;
   Bytes budget = 0;
   Bytes peak_non_model = 0;
+  Bytes steps_peak_non_model = 0;  // of plain runs
   Bytes peak_total = 0;
   std::int64_t evictions = 0;
   Bytes reserve = 0;  // of the plan that is followed

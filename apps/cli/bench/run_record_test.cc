@@ -24,6 +24,7 @@ nlohmann::json summary() {
           {"budget_bytes", nullptr},
           {"peak_non_model_bytes", 7},
           {"peak_total_bytes", nullptr},
+          {"steps_peak_non_model_bytes", 5},
           {"evictions", 3},
           {"orchestration", {{"following", true}, {"plans", 2}, {"reserve_bytes", 11}}},
           {"io_backend", "pread"},
@@ -39,6 +40,7 @@ TEST(RunRecordTest, IsReadFromASummary) {
   EXPECT_EQ(run.value().losses[3], "d");
   EXPECT_EQ(run.value().budget, -1);
   EXPECT_EQ(run.value().peak_non_model, 7);
+  EXPECT_EQ(run.value().steps_peak_non_model, 5);
   EXPECT_TRUE(run.value().following);
   EXPECT_EQ(run.value().plans, 2);
   EXPECT_EQ(run.value().reserve, 11);

@@ -62,6 +62,7 @@ class SettingBench {
   double calibrated_ = 0;
   double bytes_per_second_ = 0;  // as it was last seen
   Bytes model_data_ = 0;
+  Bytes spare_ = 0;  // as it was last seen
   std::map<TokenShape, RunRecord> plain_;
   BenchFacts facts_;
 };

@@ -57,17 +57,22 @@ double StepCurve::tokens_for(double seconds) const {
 Bytes fitting_budget(Bytes model_data, Bytes non_model) { return model_data + non_model + model_data / 8 + 256 * kMiB; }
 
 Result<TokenShape> choose_tokens(const WantedSetting& wanted, const MachineFacts& machine, const StepCurve& curve) {
-  const double moved = 2 * (1 - wanted.share) * static_cast<double>(machine.model_data);
-  const double transfers = moved / machine.bytes_per_second;
+  // At the tightest moment so much does not fit: it is read and written once a step (limits.md).
+  const double away = (1 - wanted.share) * static_cast<double>(machine.model_data) - static_cast<double>(machine.spare);
+  if (away <= 0) {
+    return unreachable(wanted,
+                       fmt::format("nothing has to leave memory: {:.0f} % of {} fit into the {} that steps leave free",
+                                   100 * (1 - wanted.share), format_bytes(machine.model_data), format_bytes(machine.spare)));
+  }
+  const double transfers = 2 * away / machine.bytes_per_second;
   const double compute = wanted.ratio * transfers;
   const double least = curve.at(static_cast<double>(kTokenStep)).seconds;
   if (least > kNearEnough * compute) {
     return unreachable(
         wanted,
-        fmt::format("1 x {} tokens compute for {:.2f} s already, {:.2f} x the transfers (2 x {:.0f} % of {} at {:.2f} GB/s: "
-                    "{:.2f} s)",
-                    kTokenStep, least, least / transfers, 100 * (1 - wanted.share), format_bytes(machine.model_data),
-                    machine.bytes_per_second * 1e-9, transfers));
+        fmt::format("1 x {} tokens compute for {:.2f} s already, {:.2f} x the transfers (2 x {} at {:.2f} GB/s: {:.2f} s)",
+                    kTokenStep, least, least / transfers, format_bytes(static_cast<Bytes>(away)), machine.bytes_per_second * 1e-9,
+                    transfers));
   }
   const TokenShape shape = shape_of(curve.tokens_for(compute), machine.longest);
   const auto non_model = static_cast<Bytes>(curve.at(static_cast<double>(shape.tokens())).non_model);

@@ -49,6 +49,7 @@ struct WantedSetting {
 struct MachineFacts {
   Bytes model_data = 0;
   double bytes_per_second = 0;  // of the disk
+  Bytes spare = 0;              // that a step has at its tightest moment beyond the share, as last seen
   Bytes memory = 0;             // for a run that holds everything and one within the budget, side by side
   std::int64_t longest = kLongestSequence;
 };

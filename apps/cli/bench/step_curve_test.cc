@@ -79,11 +79,17 @@ TEST(ChooseTokens, WhatCannotBeReachedIsNamedWithTheArithmetic) {
   ASSERT_FALSE(little.ok());
   EXPECT_EQ(little.status().code(), StatusCode::kUnavailable);
   EXPECT_THAT(little.status().message(), AllOf(HasSubstr("budget 75 %, compute 0.5 x transfers"), HasSubstr("1 x 32 tokens"),
-                                               HasSubstr("1.00 s already, 1.00 x the transfers"),
-                                               HasSubstr("2 x 25 % of 4.66 GiB"), HasSubstr("2.50 GB/s: 1.00 s")));
+                                               HasSubstr("1.00 s already, 1.00 x the transfers"), HasSubstr("2 x 1.16 GiB at"),
+                                               HasSubstr("2.50 GB/s: 1.00 s")));
   // A tenth more than wanted is near enough.
   EXPECT_TRUE(choose_tokens({.share = 0.75, .ratio = 0.92}, machine(), curve()).ok());
   EXPECT_FALSE(choose_tokens({.share = 0.75, .ratio = 0.90}, machine(), curve()).ok());
+
+  MachineFacts spacious = machine();
+  spacious.spare = 1'250'000'000;
+  EXPECT_THAT(choose_tokens({.share = 0.75, .ratio = 2}, spacious, curve()).status().message(),
+              HasSubstr("nothing has to leave memory: 25 % of 4.66 GiB fit into the 1.16 GiB"));
+  EXPECT_EQ(choose_tokens({.share = 0.5, .ratio = 1.56}, spacious, curve()).value(), (TokenShape{1, 128}));
 
   MachineFacts small = machine();
   small.memory = 9'000'000'000;
