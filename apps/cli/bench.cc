@@ -144,11 +144,12 @@ int run_bench(const BenchOptions& asked, Bytes memory) {
   auto made = SettingBench::create(options, memory, say);
   if (!made.ok()) return fail(made.status().code() == StatusCode::kInvalidArgument ? 2 : 1, made.status().message());
   SettingBench& bench = *made.value();
+  Report report(options, memory);
+  std::vector<BenchRow> rows;
+  if (Status status = report.write(bench, rows); !status.ok()) return fail(1, status.message());  // now, not after minutes
   if (options.batch_size == 0) {
     if (Status status = bench.calibrate(); !status.ok()) return fail(1, status.message());
   }
-  Report report(options, memory);
-  std::vector<BenchRow> rows;
   bool failed = false;
   fmt::print("{} in {} free memory, spilling to {}\n{}", options.model, format_bytes(memory), options.spill_dir, table_head());
   std::fflush(stdout);

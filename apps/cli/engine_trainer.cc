@@ -83,6 +83,7 @@ class EngineTrainer final : public Trainer {
   }
 
   void begin_step() override { transfers_.begin_step(); }
+  void end_last_step() override { transfers_.end_last_step(); }
 
   void visit_weights(const Visitor& visitor) override {
     engine_->visit([&](const std::string&, const char*, const void* data, Bytes bytes) { visitor(data, bytes); });

@@ -201,6 +201,7 @@ TrainSummary train(const TrainOptions& options, const TrainPlan& plan, TrainingL
       pause(summary, options, plan, loop.trainer());
   }
   progress.finish();
+  loop.trainer().end_last_step();
   summary.interrupted = stop_asked.load();
   summary.weights_hash = loop.weights_hash();
   add_report(loop.trainer(), &summary);

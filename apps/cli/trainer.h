@@ -34,6 +34,7 @@ class Trainer {
   virtual Bytes memory_used() const = 0;  // 0: unknown
   virtual ChunkTotals chunk_totals() const = 0;
   virtual void begin_step() {}
+  virtual void end_last_step() {}
   using Visitor = std::function<void(const void* data, Bytes bytes)>;
   virtual void visit_weights(const Visitor& visitor) = 0;
   // Between steps. Also writes the files of --trace and --transfers, as they are by then.

@@ -41,11 +41,17 @@ Bytes total_bytes(const StepTransfers& transfers) {
 void TransferLog::begin_step() {
   const std::lock_guard lock(mutex_);
   steps_.emplace_back();
+  in_step_ = true;
+}
+
+void TransferLog::end_last_step() {
+  const std::lock_guard lock(mutex_);
+  in_step_ = false;
 }
 
 void TransferLog::started(const Transfer& transfer) {
   const std::lock_guard lock(mutex_);
-  if (steps_.empty()) return;
+  if (!in_step_) return;
   steps_.back().push_back({transfer.direction, static_cast<Bytes>(transfer.lower.value), transfer.bytes});
 }
 

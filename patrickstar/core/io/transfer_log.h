@@ -28,8 +28,9 @@ Bytes total_bytes(const StepTransfers& transfers);
 // Any thread.
 class TransferLog {
  public:
-  // What starts from now on belongs to the next step; what started before the first step is not kept.
+  // What starts from now on belongs to the next step. What starts before the first one, or after the last, is not kept.
   void begin_step();
+  void end_last_step();
   void started(const Transfer& transfer);
   // The last one may still be under way.
   std::vector<StepTransfers> steps() const;
@@ -37,6 +38,7 @@ class TransferLog {
  private:
   mutable std::mutex mutex_;
   std::vector<StepTransfers> steps_;
+  bool in_step_ = false;
 };
 
 // A link that tells the log of every start and leaves the rest to another link. As thread-safe as that.

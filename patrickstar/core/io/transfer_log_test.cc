@@ -29,6 +29,8 @@ TEST(TransferLog, KeepsThemByStepInTheOrderOfStart) {
   log.begin_step();
   log.begin_step();
   log.started(transfer_of(kRead));
+  log.end_last_step();
+  log.started(transfer_of(kWrite));  // the weights are read out
   EXPECT_EQ(log.steps(), (std::vector<StepTransfers>{{kWrite, kRead}, {}, {kRead}}));
   EXPECT_EQ(total_bytes(log.steps()[0]), 16384);
 }
