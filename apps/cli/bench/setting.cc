@@ -147,6 +147,10 @@ Status SettingBench::measure_samples(BenchRow* row) {
   if (!fitting.ok()) return fitting.status();
   auto fitting_run = fitting.value()->run();
   if (!fitting_run.ok()) return fitting_run.status();
+  if (fitting_run.value().evictions > 0) {
+    return Status(StatusCode::kUnavailable, fmt::format("[bench] a run that was to hold everything had to evict within {}",
+                                                        format_bytes(fitting_run.value().budget)));
+  }
   row->model_data = model_data_ = fitting_run.value().model_data;
   row->budget = row->plain_non_model + static_cast<Bytes>(row->wanted.share * static_cast<double>(row->model_data));
   auto lean = jobs_->start({.shape = row->shape, .pauses = pauses(kLeanWarmUp, options_.steps, kMostSamples)}, row->budget);

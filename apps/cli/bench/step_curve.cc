@@ -54,7 +54,7 @@ double StepCurve::tokens_for(double seconds) const {
   return static_cast<double>(points_.rbegin()->first);
 }
 
-Bytes fitting_budget(Bytes model_data, Bytes non_model) { return model_data + non_model + model_data / 8 + 256 * kMiB; }
+Bytes fitting_budget(Bytes model_data, Bytes non_model) { return model_data + non_model + model_data / 6 + 256 * kMiB; }
 
 Result<TokenShape> choose_tokens(const WantedSetting& wanted, const MachineFacts& machine, const StepCurve& curve) {
   // At the tightest moment so much does not fit: it is read and written once a step (limits.md).

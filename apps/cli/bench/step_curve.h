@@ -54,7 +54,8 @@ struct MachineFacts {
   std::int64_t longest = kLongestSequence;
 };
 
-// What a run that holds everything may need: all model data, non-model bytes, and partly used pages.
+// What a run that holds everything may need: all model data, gradients beside their parameters (a seventh more in 16-bit
+// training: then they stay where autograd made them), non-model bytes, and partly used pages.
 Bytes fitting_budget(Bytes model_data, Bytes non_model);
 
 // Errors: kUnavailable, with the arithmetic: the machine cannot reach it.
