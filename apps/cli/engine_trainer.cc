@@ -38,9 +38,11 @@ class EngineTrainer final : public Trainer {
         .io = plan.io,
         .direct = plan.direct,
         .prefetch = plan.prefetch == Prefetching::kPlanned ? bridge::Prefetch::kPlanned : bridge::Prefetch::kOnDemand,
-        .events = events_.empty() ? nullptr : &events_};
+        .events = events_.empty() ? nullptr : &events_,
+        .transfers = options.transfers.empty() ? nullptr : &transfers_};
     report_ = options.report ? Report::kWanted : Report::kNone;
     trace_path_ = options.trace;
+    transfers_path_ = options.transfers;
     timing_ = plan.updates == Updates::kAtStep     ? bridge::UpdateTiming::kAtStep
               : plan.updates == Updates::kDeferred ? bridge::UpdateTiming::kDeferred
                                                    : bridge::UpdateTiming::kOverlapped;
@@ -99,11 +101,14 @@ class EngineTrainer final : public Trainer {
     return totals;
   }
 
+  void begin_step() override { transfers_.begin_step(); }
+  void end_last_step() override { transfers_.end_last_step(); }
+
   void visit_weights(const Visitor& visitor) override {
     engine_->visit([&](const std::string&, const char*, const void* data, Bytes bytes) { visitor(data, bytes); });
   }
 
-  void report(TrainSummary* summary) const override {
+  void report(TrainSummary* summary) override {
     const LedgerPeaks peaks = runtime_->ledger().peaks();
     const ManagerStats stats = runtime_->manager().stats();
     summary->runner = "engine";
@@ -126,6 +131,7 @@ class EngineTrainer final : public Trainer {
     const Orchestrator* orchestrator = runtime_->orchestrator();
     if (orchestrator != nullptr) summary->orchestration = orchestrator->stats();
     summary->io_backend = runtime_->io_backend();
+    if (!transfers_path_.empty()) bridge::throw_if_error(save_transfers(transfers_.steps(), transfers_path_));
     if (report_ == Report::kWanted) report_chunks(summary);
     if (trace_path_.empty()) return;
     if (orchestrator == nullptr || orchestrator->trace() == nullptr) {
@@ -159,7 +165,9 @@ class EngineTrainer final : public Trainer {
 
   FanOutSink events_;  // goes last
   Report report_ = Report::kNone;
+  TransferLog transfers_;
   std::string trace_path_;
+  std::string transfers_path_;
   bridge::UpdateTiming timing_ = bridge::UpdateTiming::kDeferred;
   std::shared_ptr<Runtime> runtime_;
   std::optional<bridge::Engine> engine_;

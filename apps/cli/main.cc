@@ -1,6 +1,7 @@
 // patrickstar: the command line. One file a subcommand.
 #include <CLI/CLI.hpp>
 
+#include "apps/cli/bench.h"
 #include "apps/cli/layout.h"
 #include "apps/cli/replay.h"
 #include "apps/cli/train.h"
@@ -20,6 +21,9 @@ int main(int argc, char** argv) {
   auto* layout_command =
       app.add_subcommand("layout", "the order of tensors and the size of chunks that a step replays fastest with");
   patrickstar::cli::add_layout_options(*layout_command, &layout);
+  patrickstar::cli::BenchOptions bench;
+  auto* bench_command = app.add_subcommand("bench", "step time, traffic and prediction on this machine, each beside its limit");
+  patrickstar::cli::add_bench_options(*bench_command, &bench);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -30,5 +34,6 @@ int main(int argc, char** argv) {
   }
   if (replay_command->parsed()) return patrickstar::cli::run_replay(replay);
   if (layout_command->parsed()) return patrickstar::cli::run_layout(layout);
+  if (bench_command->parsed()) return patrickstar::cli::run_bench(bench, patrickstar::cli::free_memory());
   return patrickstar::cli::run_train(train);
 }

@@ -1,6 +1,7 @@
 // The baseline: the same loop on plain LibTorch. With --plain-allocator torch nothing of ours is installed.
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "apps/cli/trainer.h"
@@ -38,11 +39,17 @@ class PlainTrainer final : public Trainer {
   Bytes memory_used() const override { return counter_.has_value() ? counter_->peaks().used : 0; }
   RunTotals totals() const override { return {}; }
 
+  void begin_step() override {
+    // While a part is built its masters and moments are not marked yet: only what steps take counts here.
+    if (marks_ && !in_steps_) (void)counter_->take_non_model_peak();
+    in_steps_ = true;
+  }
+
   void visit_weights(const Visitor& visitor) override {
     data_.visit([&](const std::string&, const char*, const void* data, Bytes bytes) { visitor(data, bytes); });
   }
 
-  void report(TrainSummary* summary) const override {
+  void report(TrainSummary* summary) override {
     summary->runner = "plain";
     summary->model_data_bytes = data_.bytes_with_gradients();
     if (!marks_) return;
@@ -50,6 +57,8 @@ class PlainTrainer final : public Trainer {
     summary->peak_model_bytes = peaks.model;
     summary->peak_non_model_bytes = peaks.non_model;
     summary->peak_total_bytes = peaks.used;
+    steps_peak_ = std::max(steps_peak_, counter_->take_non_model_peak());
+    summary->steps_peak_non_model_bytes = steps_peak_;
   }
 
   bool ran_out_of_room() const override { return false; }
@@ -58,6 +67,8 @@ class PlainTrainer final : public Trainer {
  private:
   std::optional<bridge::TensorCounter> counter_;  // goes last: tensors below come from its pool
   bool marks_ = false;
+  bool in_steps_ = false;
+  Bytes steps_peak_ = 0;
   bridge::PlainModelData data_;
   std::optional<bridge::PlainAdamW> optimizer_;
 };

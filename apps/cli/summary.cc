@@ -103,6 +103,7 @@ std::string to_json(const TrainSummary& s, const TrainOptions& options, const Tr
   json["peak_model_bytes"] = bytes_or_null(s.peak_model_bytes);
   json["peak_non_model_bytes"] = bytes_or_null(s.peak_non_model_bytes);
   json["peak_total_bytes"] = bytes_or_null(s.peak_total_bytes);
+  json["steps_peak_non_model_bytes"] = bytes_or_null(s.steps_peak_non_model_bytes);
   json["peak_rss_bytes"] = s.peak_rss_bytes;
   json["smallest_budget_bytes"] = bytes_or_null(s.smallest_budget_bytes);
   json["losses"] = Json::array();

@@ -27,6 +27,7 @@ struct TrainSummary {
   Bytes peak_model_bytes = -1;  // -1: not measured (plain LibTorch as it comes)
   Bytes peak_non_model_bytes = -1;
   Bytes peak_total_bytes = -1;
+  Bytes steps_peak_non_model_bytes = -1;  // without building the model; of plain runs
   Bytes peak_rss_bytes = 0;
   Bytes smallest_budget_bytes = -1;
   std::vector<StepRecord> steps;

@@ -7,6 +7,7 @@
 #include <torch/utils.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -18,6 +19,7 @@
 #include "apps/cli/token_data.h"
 #include "apps/cli/trainer.h"
 #include "patrickstar/bridge/engine/error.h"
+#include "patrickstar/bridge/engine/runtime.h"
 #include "patrickstar/core/optim/adamw.h"
 #include "patrickstar/models/transformer.h"
 
@@ -97,6 +99,7 @@ class TrainingLoop {
   StepRecord step(std::int64_t number) {
     const auto start = std::chrono::steady_clock::now();
     const RunTotals before = trainer_->totals();
+    trainer_->begin_step();
     for (auto& group : optimizer_->param_groups())
       group.options().set_lr(options_.lr * lr_factor(options_, plan_.schedule, number));
     double sum = 0;
@@ -171,6 +174,26 @@ class TrainingLoop {
   Batch batch_;
 };
 
+// What is known between two steps; the weights' hash is not, because taking it moves chunks.
+void add_report(Trainer& trainer, TrainSummary* summary) {
+  trainer.report(summary);
+  summary->peak_rss_bytes = peak_rss();
+  summary->simd = adamw_simd_target();
+  summary->torch_version = TORCH_VERSION;
+  summary->threads = at::get_num_threads();
+}
+
+Status write_summary(const TrainSummary& summary, const TrainOptions& options, const TrainPlan& plan) {
+  return options.summary.empty() ? Status() : write_file(options.summary, to_json(summary, options, plan));
+}
+
+// So that who started this process can use the machine alone between two steps (patrickstar bench).
+void pause(TrainSummary so_far, const TrainOptions& options, const TrainPlan& plan, Trainer& trainer) {
+  add_report(trainer, &so_far);
+  bridge::throw_if_error(write_summary(so_far, options, plan));
+  std::raise(SIGSTOP);
+}
+
 TrainSummary train(const TrainOptions& options, const TrainPlan& plan, TrainingLoop& loop) {
   TrainSummary summary;
   summary.parameters = plan.model.parameter_count();
@@ -194,19 +217,20 @@ TrainSummary train(const TrainOptions& options, const TrainPlan& plan, TrainingL
                    .used = loop.trainer().memory_used(),
                    .budget = plan.budget});
     if (options.validate_every > 0 && (step + 1) % options.validate_every == 0) validate(step + 1);
+    if (std::find(options.pause_after.begin(), options.pause_after.end(), step + 1) != options.pause_after.end())
+      pause(summary, options, plan, loop.trainer());
   }
   progress.finish();
+  loop.trainer().end_last_step();
   summary.interrupted = stop_asked.load();
   summary.weights_hash = loop.weights_hash();
-  loop.trainer().report(&summary);
-  summary.peak_rss_bytes = peak_rss();
-  summary.simd = adamw_simd_target();
-  summary.torch_version = TORCH_VERSION;
-  summary.threads = at::get_num_threads();
+  add_report(loop.trainer(), &summary);
   return summary;
 }
 
 }  // namespace
+
+Bytes free_memory() { return bridge::available_memory(); }
 
 int run_train(const TrainOptions& options) {
   const auto checked = check(options);
@@ -225,9 +249,7 @@ int run_train(const TrainOptions& options) {
     try {
       const TrainSummary summary = train(options, plan, loop);
       std::fputs(to_text(summary).c_str(), stdout);
-      if (options.summary.empty()) return 0;
-      if (Status status = write_file(options.summary, to_json(summary, options, plan)); !status.ok())
-        return fail(1, status.message());
+      if (Status status = write_summary(summary, options, plan); !status.ok()) return fail(1, status.message());
       return 0;
     } catch (const c10::OutOfMemoryError& error) {
       return fail(1, std::string(error.what_without_backtrace()) + loop.trainer().advice());

@@ -70,6 +70,11 @@ void add_train_options(CLI::App& app, TrainOptions* o) {
   app.add_option(
       "--trace", o->trace,
       "write the step that the plan was made from here, for patrickstar replay; with --chunk-elems 1 for patrickstar layout");
+  app.add_option("--transfers", o->transfers, "write each step's transfers to and from the disk here");
+  app.add_option("--pause-after", o->pause_after,
+                 "after these steps write what --summary, --trace and --transfers name, and stop (SIGSTOP) until SIGCONT comes")
+      ->delimiter(',')
+      ->check(positive);
   app.add_option("--events", o->events, "write every chunk's movements here, one JSON object a line");
   app.add_option("--timeline", o->timeline, "write a timeline of transfers, stalls and memory here, for ui.perfetto.dev");
   app.add_flag("--report", o->report, "at the end tables of steps and of chunks; with --summary in its JSON too");
@@ -132,6 +137,7 @@ Result<TrainPlan> check(const TrainOptions& o) {
   if (o.forward_only && o.grad_clip > 0) return bad("--forward-only has no gradients for --grad-clip");
   if (o.plain && !o.timeline.empty()) return bad("--plain has no chunks and so no --timeline");
   if (o.plain && o.report) return bad("--plain has no chunks and so no --report");
+  if (o.plain && !o.transfers.empty()) return bad("--plain has no chunks and so no --transfers");
   plan.schedule = o.lr_schedule == "linear"   ? LrSchedule::kLinear
                   : o.lr_schedule == "cosine" ? LrSchedule::kCosine
                                               : LrSchedule::kConstant;

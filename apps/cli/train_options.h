@@ -57,6 +57,8 @@ struct TrainOptions {
   std::string timeline;
   bool report = false;
   std::string trace;
+  std::string transfers;
+  std::vector<std::int64_t> pause_after;  // steps
   bool repeat_batch = false;
   bool forward_only = false;
   std::int64_t freeze_layers = 0;

@@ -35,9 +35,12 @@ class Trainer {
   virtual double clip_grad_norm(double max_norm) = 0;
   virtual Bytes memory_used() const = 0;  // 0: unknown
   virtual RunTotals totals() const = 0;   // between steps
+  virtual void begin_step() {}
+  virtual void end_last_step() {}
   using Visitor = std::function<void(const void* data, Bytes bytes)>;
   virtual void visit_weights(const Visitor& visitor) = 0;
-  virtual void report(TrainSummary* summary) const = 0;
+  // Between steps. Also writes the files of --trace and --transfers, as they are by then.
+  virtual void report(TrainSummary* summary) = 0;
   // Whether an operator failed for want of room: its own exception does not say so, because it is the armed storage's.
   virtual bool ran_out_of_room() const = 0;
   // What to add to the text of an error for want of room.

@@ -53,7 +53,7 @@ class Run:
         return [line for line in self.stderr.splitlines() if line.startswith(PREFIX)]
 
 
-FLAGS = ("--plain", "--checkpoint-activations", "--repeat-batch", "--report", "--forward-only")
+FLAGS = ("--plain", "--checkpoint-activations", "--repeat-batch", "--report", "--forward-only", "--quick")
 
 
 def last_wins(arguments):
@@ -223,6 +223,13 @@ class BadUsage(Case):
         self.train_refused("--plain-allocator", "counting", names=["--plain"])
         for needs_gradients in (("--grad-clip", "1"), ("--accumulate", "2")):
             self.train_refused("--update-schedule", "overlapped", *needs_gradients, names=["overlapped", needs_gradients[0]])
+
+    def test_bench(self):
+        self.refused("bench", "--quick", "--shares", "100", names=["--shares"])
+        self.refused("bench", "--quick", "--ratios", "0", names=["--ratios"])
+        self.refused("bench", "--batch-size", "2", names=["--batch-size", "--sequence-length"])
+        self.refused("bench", "--model", "gpt5", names=["gpt5", "gpt2-medium"])
+        self.train_refused("--plain", "--transfers", fresh(), names=["--plain", "--transfers"])
 
     def test_bad_sizes(self):
         for size in ("12parsecs", "-1GiB", "0", "nan", "99999999999TiB"):
@@ -844,9 +851,113 @@ class Events(Case):
         self.assertEqual(bits(summary), bits(train(*SMALL, "--steps", "5", "--memory-budget", "1GiB").summary))
 
 
+class Pause(Case):
+    def test_writes_what_is_known_and_stops(self):
+        summary, transfers = fresh(".json"), fresh(".transfers")
+        command = [PROGRAM, *last_wins(["train", "--data", text_file(), *SMALL, "--steps", "4", "--memory-budget", "40MiB", "--spill-dir", ROOT,
+                                        "--pause-after", "2,3", "--summary", summary, "--transfers", transfers])]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+            try:
+                for steps in (2, 3):
+                    _, status = os.waitpid(child.pid, os.WUNTRACED)
+                    self.assertTrue(os.WIFSTOPPED(status), status)
+                    so_far = json.loads(pathlib.Path(summary).read_text())
+                    self.assertEqual(len(so_far["losses_hex"]), steps)
+                    self.assertEqual(so_far["weights_hash"], "")  # taking it would move chunks
+                    self.assertEqual(pathlib.Path(transfers).read_text().splitlines().count("step"), steps)
+                    child.send_signal(signal.SIGCONT)
+                self.assertEqual(child.wait(TIMEOUT_S), 0)
+            finally:
+                child.kill()
+        done = json.loads(pathlib.Path(summary).read_text())
+        self.assertEqual(bits(done), bits(train(*SMALL, "--steps", "4").summary))
+        # What was started in the steps is what was moved in them, but for what was under way at either end.
+        lines = [line.split() for line in pathlib.Path(transfers).read_text().splitlines()]
+        for letter, key in (("r", "disk_read_bytes_per_step"), ("w", "disk_written_bytes_per_step")):
+            started = sum(int(line[2]) for line in lines if line[0] == letter)
+            self.assertGreater(started, 0)
+            self.assertLessEqual(abs(started - sum(done[key])), 40 * MIB)
+
+    def test_figures_of_each_step(self):
+        done = train(*SMALL, "--steps", "4", "--memory-budget", "40MiB").summary
+        for key, total in (("accesses_per_step", "accesses"), ("misses_per_step", "misses"), ("late_prefetches_per_step", "late_prefetches")):
+            self.assertEqual(len(done[key]), 4)
+            self.assertLessEqual(sum(done[key]), done[total])
+        self.assertGreater(min(done["accesses_per_step"]), 0)
+
+
+class Bench(Case):
+    """Structure, never times: others may use the machine."""
+
+    def test_quick(self):
+        spill, temporary, path = tempfile.mkdtemp(dir=ROOT), tempfile.mkdtemp(dir=ROOT), fresh(".json")
+        done = run("bench", "--quick", "--spill-dir", spill, "--json", path, env={**os.environ, "TMPDIR": temporary})
+        self.assertEqual(done.code, 0, str(done))
+        self.assertEqual((os.listdir(spill), os.listdir(temporary)), ([], []))
+        report = json.loads(pathlib.Path(path).read_text())
+        self.assertEqual(report["options"]["shares"], [50])
+        for key in ("io_backend", "replay_backend", "simd", "torch"):
+            self.assertTrue(report["runs"][key], key)
+        [setting] = report["settings"]
+        self.assertNotIn("not_reached", setting)
+        self.assertIs(setting["bits_equal"], True)
+        for figure in ("step_seconds", "limit_seconds", "compute_seconds", "transfers_seconds", "window_seconds", "predicted_seconds",
+                       "moved_bytes", "least_bytes", "ring_bytes", "disk_bytes_per_second", "time_by_limit", "predicted_by_measured"):
+            self.assertGreater(setting[figure], 0, figure)
+        self.assertEqual(setting["limit_seconds"],
+                         max(setting["compute_seconds"], setting["transfers_seconds"], setting["window_seconds"]))
+        self.assertEqual((setting["time_by_limit_allowed"], setting["prediction_error_allowed"]), (1.1, 0.1))
+        self.assertGreater(setting["traffic_by_least_allowed"], 1.05)
+        self.assertGreater(setting["traffic_by_least"], 1)
+        self.assertLessEqual(setting["peak_total_bytes"], setting["budget_bytes"])
+        self.assertEqual(setting["budget_bytes"], setting["plain_peak_non_model_bytes"] + setting["model_data_bytes"] // 2)
+        self.assertTrue(0 <= setting["hit_rate"] <= 1)
+        samples = setting["samples"]
+        self.assertLessEqual(len(samples), 3)
+        self.assertEqual(setting["discarded"], sum(sample["discarded"] is not None for sample in samples))
+        self.assertEqual(setting["steady"], samples[-1]["discarded"] is None)
+        for sample in samples:
+            self.assertEqual((len(sample["step_seconds"]), len(sample["compute_step_seconds"])), (2, 4))
+            for figure in ("disk_seconds_before", "disk_seconds_after", "replayed_bytes"):
+                self.assertGreater(sample[figure], 0, figure)
+        for text in ("by limit", "(<=1.10)", "1 x 64", "1 of 1 settings reached", "bit for bit"):
+            self.assertIn(text, done.stdout)
+
+    def test_a_report_that_cannot_be_written_is_refused_first(self):
+        done = run("bench", "--quick", "--json", os.path.join(ROOT, "nowhere", "bench.json"))
+        self.assert_refused(done, 1, "nowhere")
+
+    def test_children_go_with_it(self):
+        command = [PROGRAM, "bench", "--quick", "--spill-dir", ROOT]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                              env={**os.environ, "TMPDIR": tempfile.mkdtemp(dir=ROOT)}, start_new_session=True) as bench:
+            lines = []
+            for line in bench.stderr:
+                lines.append(line)
+                if "warms up" in line:
+                    break
+            self.assertGreater(len(self.alive(bench.pid)), 1, "".join(lines))
+            bench.kill()
+        deadline = time.monotonic() + TIMEOUT_S
+        while self.alive(bench.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertEqual(self.alive(bench.pid), [])
+
+    @staticmethod
+    def alive(session):
+        """Processes of this session; those that only wait for their parent are none."""
+        found = []
+        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, _, _, of_session = stat.read_text().rsplit(")", 1)[1].split()[:4]
+                if int(of_session) == session and state != "Z":
+                    found.append(int(stat.parent.name))
+        return found
+
+
 class Help(Case):
     def test_help_and_version(self):
-        for arguments in (["--help"], ["-h"], ["--version"], ["train", "--help"]):
+        for arguments in (["--help"], ["-h"], ["--version"], ["train", "--help"], ["bench", "--help"]):
             with self.subTest(arguments=arguments):
                 done = run(*arguments)
                 self.assertEqual(done.code, 0, str(done))

@@ -23,4 +23,6 @@ void TensorCounter::mark_model_data(const at::Tensor& tensor) {
 
 LedgerPeaks TensorCounter::peaks() const { return pool_->ledger().peaks(); }
 
+Bytes TensorCounter::take_non_model_peak() { return pool_->ledger().take_non_model_peak(); }
+
 }  // namespace patrickstar::bridge

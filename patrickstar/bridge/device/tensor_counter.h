@@ -24,6 +24,8 @@ class TensorCounter {
   // The tensor's memory is model data from now on, until it is freed. Undefined tensors and memory from before are ignored.
   void mark_model_data(const at::Tensor& tensor);
   LedgerPeaks peaks() const;
+  // The most bytes that were not marked since this was last asked.
+  Bytes take_non_model_peak();
 
  private:
   MemoryPool* pool_;

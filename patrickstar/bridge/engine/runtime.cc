@@ -84,6 +84,7 @@ Status Runtime::start() {
   disk_.file = std::move(disk.value().file);
   disk_.tier = std::move(disk.value().tier);
   disk_.link = std::move(disk.value().link);
+  if (options_.transfers != nullptr) disk_.link = std::make_unique<LoggingLink>(std::move(disk_.link), options_.transfers);
   disk_.backend = disk.value().backend;
   auto pool = MemoryPool::create(options_.memory_budget);
   if (!pool.ok()) return pool.status();

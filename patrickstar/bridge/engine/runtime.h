@@ -11,6 +11,7 @@
 #include "patrickstar/bridge/device/memory_pool.h"
 #include "patrickstar/bridge/module/operator_gate.h"
 #include "patrickstar/core/io/disk.h"
+#include "patrickstar/core/io/transfer_log.h"
 #include "patrickstar/core/mem/chunk_manager.h"
 #include "patrickstar/core/mem/host_tier.h"
 #include "patrickstar/core/mem/layout.h"
@@ -40,6 +41,7 @@ struct RuntimeOptions {
   // A wait in which nothing happens for so long ends with an error that says the same.
   std::chrono::nanoseconds time_out{ChunkManagerOptions{}.time_out};
   EventSink* events = nullptr;            // outlives the Runtime; may be null
+  TransferLog* transfers = nullptr;       // hears of every transfer to and from the disk; outlives the Runtime; may be null
   FileOps* file_ops = &posix_file_ops();  // the seam to the operating system's files; outlives the Runtime
 };
 

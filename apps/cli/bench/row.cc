@@ -1,0 +1,127 @@
+#include "apps/cli/bench/row.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+namespace patrickstar::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double seconds(Nanos nanos) { return static_cast<double>(nanos) * 1e-9; }
+double quotient(double a, double b) { return b > 0 ? a / b : 0; }
+
+Json sample_json(const Sample& s) {
+  return {{"step_seconds", s.steps},
+          {"compute_step_seconds", s.compute_steps},
+          {"replayed_bytes", s.replayed},
+          {"disk_seconds_before", s.disk_before},
+          {"disk_seconds_after", s.disk_after},
+          {"moved_bytes", s.figures.moved},
+          {"stalled_seconds", s.figures.stalled},
+          {"hit_rate", s.figures.hit_rate},
+          {"late_prefetches", s.figures.late},
+          {"foreign_cores", s.foreign.cores},
+          {"discarded", s.fault().empty() ? Json(nullptr) : Json(s.fault())}};
+}
+
+}  // namespace
+
+std::string Sample::fault() const {
+  if (foreign.disturbs()) return fmt::format("others used {:.2f} cores", foreign.cores);
+  if (std::max(disk_before, disk_after) > kMostDiskChange * std::min(disk_before, disk_after))
+    return fmt::format("the disk took {:.3f} s before and {:.3f} s after", disk_before, disk_after);
+  const auto change = std::abs(static_cast<double>(figures.moved - replayed));
+  if (change > kMostTrafficChange * static_cast<double>(replayed))
+    return fmt::format("the step moved {} bytes, {} were replayed", figures.moved, replayed);
+  return "";
+}
+
+double BenchRow::time_by_limit() const { return quotient(sample().figures.step, limit_seconds()); }
+
+double BenchRow::traffic_by_least() const {
+  // What needs no traffic and has none is at its bound.
+  const Bytes least = limit.bounds.min_read + limit.bounds.min_write;
+  if (least == 0 && sample().figures.moved == 0) return 1;
+  return quotient(static_cast<double>(sample().figures.moved), static_cast<double>(least));
+}
+
+double BenchRow::predicted_by_measured() const { return quotient(seconds(limit.predicted), sample().figures.step); }
+double BenchRow::ratio() const { return quotient(compute(), seconds(limit.bounds.transfers)); }
+
+std::string table_head() {
+  return fmt::format(
+      "times in s. limit: the longest of compute, transfers (least bytes at the disk's speed) and the best window\n"
+      "room   c/t asked, is  batch x seq  compute  transf.  window   limit     step   by limit     traffic/least      predicted  "
+      "stalled   hits  late  disk GB/s\n");
+}
+
+std::string table_line(const BenchRow& row) {
+  std::string line = fmt::format("{:3.0f} %  {:9g}", 100 * row.wanted.share, row.wanted.ratio);
+  if (!row.measured()) return line + "  not reached: " + row.unreachable + "\n";
+  const Sample& s = row.sample();
+  const StepBounds& bounds = row.limit.bounds;
+  line += fmt::format(", {:4.2f}  {:>11}  {:7.3f}  {:7.3f}  {:6.3f}  {:6.3f} {:1}", row.ratio(),
+                      fmt::format("{} x {}", row.shape.batch, row.shape.sequence), row.compute(), seconds(bounds.transfers),
+                      seconds(bounds.window), row.limit_seconds(), row.limit.name()[0]);
+  line += fmt::format(" {:6.3f}  {:.3f} (<={:.2f})  {:.3f} (<={:.3f})  {:.3f} (+-{:.2f})  {:7.3f}  {:3.0f} %  {:4.1f}  {:9.2f}\n",
+                      s.figures.step, row.time_by_limit(), kMostTimeByLimit, row.traffic_by_least(), row.limit.allowed_traffic(),
+                      row.predicted_by_measured(), kMostPredictionError, s.figures.stalled, 100 * s.figures.hit_rate,
+                      s.figures.late, s.bytes_per_second() * 1e-9);
+  for (std::size_t i = 0; i < row.samples.size(); ++i) {
+    if (const std::string fault = row.samples[i].fault(); !fault.empty())
+      line += fmt::format("       {}: {}\n", i + 1 < row.samples.size() ? "discarded" : "NOT STEADY, and no tries left", fault);
+  }
+  if (!row.exact_fault.empty()) line += "       LOSSES DIFFER: " + row.exact_fault + "\n";
+  return line;
+}
+
+Json row_json(const BenchRow& row) {
+  Json json = {{"share", row.wanted.share}, {"wanted_ratio", row.wanted.ratio}};
+  if (!row.measured()) {
+    json["not_reached"] = row.unreachable;
+    return json;
+  }
+  const Sample& s = row.sample();
+  const StepBounds& bounds = row.limit.bounds;
+  json.update({{"ratio", row.ratio()},
+               {"batch_size", row.shape.batch},
+               {"sequence_length", row.shape.sequence},
+               {"budget_bytes", row.budget},
+               {"plain_peak_non_model_bytes", row.plain_non_model},
+               {"model_data_bytes", row.model_data},
+               {"peak_total_bytes", row.peak_total},
+               {"plans", row.plans},
+               {"step_seconds", s.figures.step},
+               {"limit_seconds", row.limit_seconds()},
+               {"limit_is", row.limit.name()},
+               {"compute_seconds", row.compute()},
+               {"transfers_seconds", seconds(bounds.transfers)},
+               {"window_seconds", seconds(bounds.window)},
+               {"time_by_limit", row.time_by_limit()},
+               {"time_by_limit_allowed", kMostTimeByLimit},
+               {"moved_bytes", s.figures.moved},
+               {"least_bytes", bounds.min_read + bounds.min_write},
+               {"traffic_by_least", row.traffic_by_least()},
+               {"traffic_by_least_allowed", row.limit.allowed_traffic()},
+               {"ring_bytes", row.limit.ring},
+               {"tightest_room_bytes", row.limit.tightest_room},
+               {"predicted_seconds", seconds(row.limit.predicted)},
+               {"predicted_by_measured", row.predicted_by_measured()},
+               {"prediction_error_allowed", kMostPredictionError},
+               {"stalled_seconds", s.figures.stalled},
+               {"hit_rate", s.figures.hit_rate},
+               {"late_prefetches", s.figures.late},
+               {"disk_bytes_per_second", s.bytes_per_second()},
+               {"steady", row.steady()},
+               {"discarded", row.samples.size() - (row.steady() ? 1 : 0)},
+               {"bits_equal", row.exact_fault.empty()}});
+  json["samples"] = Json::array();
+  for (const Sample& sample : row.samples) json["samples"].push_back(sample_json(sample));
+  return json;
+}
+
+}  // namespace patrickstar::cli

@@ -1,0 +1,67 @@
+// One setting of `patrickstar bench`: what was measured, what was discarded, and how both are shown.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "apps/cli/bench/limit.h"
+#include "apps/cli/bench/load.h"
+#include "apps/cli/bench/run_record.h"
+#include "apps/cli/bench/step_curve.h"
+
+namespace patrickstar::cli {
+
+// What the issue allows; printed beside every figure.
+inline constexpr double kMostTimeByLimit = 1.10;
+inline constexpr double kMostPredictionError = 0.10;
+// Replays of the transfers before and after that differ by more are discarded; so are steps that move other bytes than were
+// replayed by more than a 20th.
+inline constexpr double kMostDiskChange = 1.10;
+inline constexpr double kMostTrafficChange = 0.05;
+
+// Some steps, with the disk's time for one step's transfers right before and right after.
+struct Sample {
+  std::vector<double> compute_steps;  // seconds, of the run that holds everything, just before and after
+  std::vector<double> steps;          // seconds
+  WindowFigures figures;
+  Bytes replayed = 0;      // bytes of the transfers
+  double disk_before = 0;  // seconds
+  double disk_after = 0;
+  ForeignLoad foreign;
+
+  double disk() const { return (disk_before + disk_after) / 2; }
+  double bytes_per_second() const { return disk() > 0 ? static_cast<double>(replayed) / disk() : 0; }
+  // Why it is discarded; empty: it is not.
+  std::string fault() const;
+};
+
+struct BenchRow {
+  WantedSetting wanted;
+  std::string unreachable;  // the arithmetic; then there is nothing else
+  TokenShape shape;
+  Bytes budget = 0;
+  Bytes plain_non_model = 0;  // peak of the plain run
+  Bytes model_data = 0;
+  Bytes peak_total = 0;
+  std::int64_t plans = 0;
+  std::vector<Sample> samples;  // the last one counts, the others were discarded
+  StepLimit limit;              // of the last sample
+  std::string exact_fault;      // empty: losses have the bits of the plain run and of the one that holds everything
+
+  const Sample& sample() const { return samples.back(); }
+  bool measured() const { return unreachable.empty() && !samples.empty(); }
+  bool steady() const { return measured() && sample().fault().empty(); }
+  double compute() const { return median(sample().compute_steps); }
+  double limit_seconds() const { return static_cast<double>(limit.bounds.limit) * 1e-9; }
+  double time_by_limit() const;
+  double traffic_by_least() const;
+  double predicted_by_measured() const;
+  double ratio() const;  // compute by the least transfers, as it came out
+};
+
+std::string table_head();
+std::string table_line(const BenchRow& row);
+nlohmann::ordered_json row_json(const BenchRow& row);
+
+}  // namespace patrickstar::cli
