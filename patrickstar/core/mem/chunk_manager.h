@@ -172,7 +172,7 @@ class ChunkManager final : public TransferSink {
   void emit_wait(EventKind kind, std::uint32_t thread);
   void emit_readings();
   void set_ahead(PayloadId id);
-  void used(PayloadId id);
+  void clear_ahead(Payload* payload);
   void note_resident(Payload* payload);
   void note_gone(Payload* payload);
 

@@ -48,7 +48,8 @@ void ChunkManager::grant(std::span<const Access> accesses, QueueId queue, LeaseS
     if (bottom() > 0) levels_[0].policy->touch(access.payload);
     leases->push({access.payload, payload.copies[0].place.address()});
     ++stats_.accesses;
-    used(access.payload);
+    ++payload.counts.uses;
+    if (payload.ahead) clear_ahead(&payload);
     emit(EventKind::kAccess, access.payload, 0);
   }
   leases->manager_ = this;
@@ -56,7 +57,7 @@ void ChunkManager::grant(std::span<const Access> accesses, QueueId queue, LeaseS
   leases->holder_ = holder_of_this_thread();
   ++held_[leases->holder_];
   ++leases_;
-  emit_readings();
+  if (events_ != nullptr) emit_readings();
   if (schedule_ == nullptr) return;
   schedule_->granted(accesses, facts());
   pump();

@@ -34,7 +34,7 @@ const char* urgency_name(Urgency urgency) {
 void ChunkManager::note_resident(Payload* payload) { payload->resident_since = clock_->now(); }
 
 void ChunkManager::note_gone(Payload* payload) {
-  if (std::exchange(payload->ahead, false)) ahead_bytes_ -= payload->spec.bytes;
+  clear_ahead(payload);
   if (payload->resident_since < 0) return;
   payload->counts.resident += clock_->now() - std::exchange(payload->resident_since, -1);
 }
@@ -43,10 +43,8 @@ void ChunkManager::set_ahead(PayloadId id) {
   if (!std::exchange(at(id).ahead, true)) ahead_bytes_ += at(id).spec.bytes;
 }
 
-void ChunkManager::used(PayloadId id) {
-  Payload& payload = at(id);
-  ++payload.counts.uses;
-  if (std::exchange(payload.ahead, false)) ahead_bytes_ -= payload.spec.bytes;
+void ChunkManager::clear_ahead(Payload* payload) {
+  if (std::exchange(payload->ahead, false)) ahead_bytes_ -= payload->spec.bytes;
 }
 
 std::vector<PayloadReport> ChunkManager::report() const {
