@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "patrickstar/core/base/check.h"
 #include "patrickstar/core/base/text.h"
 #include "patrickstar/core/policy/orchestrator.h"
 #include "patrickstar/core/sim/bounds.h"
@@ -243,6 +244,7 @@ std::string candidate_text(const LayoutCandidate& candidate) {
 }
 
 Result<LayoutSearch> search_layouts(const StepByTensor& step, const LayoutSearchOptions& options) {
+  PS_CHECK(options.steps >= 4);
   return Search(step, options).run();
 }
 
