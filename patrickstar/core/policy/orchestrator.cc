@@ -4,6 +4,7 @@
 
 #include "patrickstar/core/base/check.h"
 #include "patrickstar/core/policy/lru.h"
+#include "patrickstar/core/policy/payload_heap.h"
 
 namespace patrickstar {
 
@@ -12,51 +13,41 @@ class Orchestrator::Policy final : public EvictionPolicy {
  public:
   explicit Policy(Orchestrator* orchestrator) : orchestrator_(orchestrator) { orchestrator_->policy_ = this; }
   ~Policy() override { orchestrator_->policy_ = nullptr; }
-  std::string_view name() const override { return "plan"; }
+  std::string_view name() const override { return "planned"; }
   void track(PayloadId payload) override {
     lru_.track(payload);
-    if (tracked_.size() <= payload.index()) {
-      tracked_.resize(payload.index() + 1, false);
-      keys_.resize(payload.index() + 1);
-    }
+    if (tracked_.size() <= payload.index()) tracked_.resize(payload.index() + 1, false);
     tracked_[payload.index()] = true;
-    if (orchestrator_->following_) enter(payload);
+    if (orchestrator_->following_) order_.insert(payload, orchestrator_->eviction_key(payload));
   }
   void untrack(PayloadId payload) override {
     lru_.untrack(payload);
     tracked_[payload.index()] = false;
-    if (orchestrator_->following_) order_.erase({keys_[payload.index()], payload});
+    if (orchestrator_->following_) order_.erase(payload);
   }
-  void touch(PayloadId) override {}
+  void used(std::span<const Access>) override {}
   std::optional<PayloadId> victim() override {
     if (!orchestrator_->following_) return lru_.victim();
     if (order_.empty()) return std::nullopt;
-    return order_.rbegin()->second;
+    return order_.top();
   }
-  // The plan or the position in it has changed: every key is another.
+  // The plan is another: so is every key.
   void rebuild() {
     order_.clear();
     if (!orchestrator_->following_) return;
     for (std::size_t i = 0; i < tracked_.size(); ++i) {
-      if (tracked_[i]) enter(PayloadId(i));
+      if (tracked_[i]) order_.insert(PayloadId(i), orchestrator_->eviction_key(PayloadId(i)));
     }
   }
   void changed(PayloadId payload) {
-    if (payload.index() >= tracked_.size() || !tracked_[payload.index()]) return;
-    order_.erase({keys_[payload.index()], payload});
-    enter(payload);
+    if (order_.contains(payload)) order_.change(payload, orchestrator_->eviction_key(payload));
   }
 
  private:
-  void enter(PayloadId payload) {
-    keys_[payload.index()] = orchestrator_->eviction_key(payload);
-    order_.emplace(keys_[payload.index()], payload);
-  }
   Orchestrator* const orchestrator_;
   Lru lru_;
   std::vector<bool> tracked_;
-  std::vector<Position> keys_;
-  std::set<std::pair<Position, PayloadId>> order_;
+  PayloadHeap<Position> order_;
 };
 
 Orchestrator::Orchestrator(const OrchestratorOptions& options) : options_(options) {}
@@ -113,6 +104,7 @@ void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& 
     Bytes& non_model = plan_.trace.moments[follower_.moment()].non_model;
     non_model = std::max(non_model, facts.non_model);
   }
+  const Position before = follower_.position();
   const auto match = follower_.granted(accesses);
   on_track_ = match != Follower::Match::kUnknown;
   if (!on_track_) return;
@@ -132,7 +124,10 @@ void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& 
     next_fetch_ = 0;
     ++fetch_cycle_;
   }
-  if (policy_ != nullptr) policy_->rebuild();
+  if (policy_ == nullptr) return;
+  follower_.each_passed(before, [&](std::size_t passed) {  // only what is used there has another next use now
+    for (const Access& access : plan_.trace.at(passed)) policy_->changed(access.payload);
+  });
 }
 
 bool Orchestrator::keep(PayloadId payload) const { return !following_ || !on_track_ || roles_[payload.index()] != Role::kDone; }
