@@ -27,6 +27,7 @@ class FurthestNextUse final : public EvictionPolicy {
   std::optional<PayloadId> victim() override;  // O(1)
 
   const Follower& follower() const { return follower_; }
+  std::int64_t order_steps() const { return candidates_.steps(); }
 
  private:
   using Key = std::pair<Position, std::int64_t>;  // of the next use; when it became a candidate, negative

@@ -18,6 +18,7 @@ class Lfu final : public EvictionPolicy {
   void untrack(PayloadId payload) override;            // O(log candidates)
   void used(std::span<const Access> moment) override;  // O(1) an access; O(log candidates) if it is a candidate
   std::optional<PayloadId> victim() override;          // O(1)
+  std::int64_t order_steps() const { return candidates_.steps(); }
 
  private:
   // Both negative, as the greatest goes first: how often it was used, when it became a candidate.

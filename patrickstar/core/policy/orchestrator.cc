@@ -39,6 +39,7 @@ class Orchestrator::Policy final : public EvictionPolicy {
       if (tracked_[i]) order_.insert(PayloadId(i), orchestrator_->eviction_key(PayloadId(i)));
     }
   }
+  std::int64_t steps() const { return order_.steps(); }
   void changed(PayloadId payload) {
     if (order_.contains(payload)) order_.change(payload, orchestrator_->eviction_key(payload));
   }
@@ -66,6 +67,7 @@ OrchestratorStats Orchestrator::stats() const {
   stats.reserve = options_.reserve;
   stats.planned_read = plan_.read_bytes;
   stats.planned_written = plan_.write_bytes;
+  stats.order_steps = policy_ != nullptr ? policy_->steps() : 0;
   return stats;
 }
 

@@ -38,6 +38,7 @@ struct OrchestratorStats {
   Bytes reserve = 0;
   Bytes planned_read = 0;  // a step, by the present plan
   Bytes planned_written = 0;
+  std::int64_t order_steps = 0;  // entries of the order of eviction that were looked at or moved: what it costs
 };
 
 class Orchestrator final : public Schedule {
