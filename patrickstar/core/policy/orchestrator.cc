@@ -101,6 +101,7 @@ void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& 
     if (saw_eviction_ || watched_steps_ < options_.warm_up_steps) tracer_.granted(accesses, facts);
     return;
   }
+  search_.granted(accesses, facts);
   hold_ = false;
   if (on_track_) {
     Bytes& non_model = plan_.trace.moments[follower_.moment()].non_model;
@@ -214,7 +215,6 @@ void Orchestrator::brought(PayloadId payload) {
 // --- plans ------------------------------------------------------------------------------------------------------------------
 
 void Orchestrator::follow(Trace trace) {
-  const bool first = !following_;
   plan_ = make_plan(
       std::move(trace),
       {.budget = options_.budget, .reserve = options_.reserve, .ring = options_.ring, .spread_by_time = options_.spread_by_time});
@@ -234,13 +234,13 @@ void Orchestrator::follow(Trace trace) {
   fetch_cycle_ = 0;
   again_.clear();
   deviations_before_ = 0;
-  if (first) deviating_steps_ = 0;
   if (policy_ != nullptr) policy_->rebuild();
 }
 
 void Orchestrator::watch() {
   following_ = false;
   watch_from_next_step();
+  search_.stop();
   tracer_.restart();
   ++stats_.retraces;
   earlier_deviations_ += follower_.deviations();
@@ -257,12 +257,9 @@ void Orchestrator::step_done(const MomentFacts& facts) {
   }
   const std::int64_t deviations = follower_.deviations() - deviations_before_;
   deviations_before_ = follower_.deviations();
-  deviating_steps_ = deviations > 2 + static_cast<std::int64_t>(plan_.trace.moments.size()) / 10 ? deviating_steps_ + 1 : 0;
-  if (deviating_steps_ >= patience_) {
-    patience_ *= 2;  // steps that differ each time are not learned by watching another
-    deviating_steps_ = 0;
-    watch();
-    ++watched_steps_;  // the step just ended
+  if (auto other = search_.step_done(deviations, plan_.trace.moments.size(), facts)) {
+    ++stats_.retraces;
+    follow(std::move(*other));
     return;
   }
   if (kept_gave_way_ && stats_.plans < 10) {

@@ -14,6 +14,7 @@
 #include "patrickstar/core/sim/bounds.h"
 #include "patrickstar/core/sim/replay.h"
 #include "patrickstar/core/sim/synthetic.h"
+#include "patrickstar/core/sim/testing/irregular_steps.h"
 #include "patrickstar/core/testing/seed.h"
 
 namespace patrickstar {
@@ -98,24 +99,6 @@ double time_by_lru(const Trace& trace, Bytes budget, int steps, const std::funct
     return sum;
   };
   return total(Policy::kPlanned) / total(Policy::kLru);
-}
-
-// The trace without some layers: neither forward, nor backward, nor the updates that follow on it. Of UpdateAt::kBackward.
-Trace without(const Trace& trace, const std::vector<bool>& dropped) {
-  const std::size_t operators = 3 + 6 * dropped.size();
-  const auto is_dropped = [&](std::size_t op) { return op > 0 && op + 2 < operators && dropped[(op - 1) / 6]; };
-  Trace rest;
-  rest.payloads = trace.payloads;
-  std::size_t op = operators;  // in backward: the one it is at
-  for (std::size_t m = 0; m < trace.moments.size(); ++m) {
-    const auto accesses = trace.at(m);
-    if (m >= operators && accesses.front().mode == AccessMode::kRead) --op;
-    if (is_dropped(m < operators ? m : op)) continue;
-    rest.moments.push_back(trace.moments[m]);
-    rest.moments.back().first = static_cast<std::uint32_t>(rest.accesses.size());
-    rest.accesses.insert(rest.accesses.end(), accesses.begin(), accesses.end());
-  }
-  return rest;
 }
 
 constexpr int kSteps = 12;
