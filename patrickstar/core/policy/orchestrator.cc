@@ -117,17 +117,8 @@ void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& 
     give_room_back(payload);
     roles_[payload.index()] = plan_.keep[moment.first + i] != 0 ? Role::kKept : Role::kDone;
   }
-  if (match == Follower::Match::kExpected) return;
-  const auto n = static_cast<Position>(plan_.trace.moments.size());
-  const auto later = std::upper_bound(plan_.fetches.begin(), plan_.fetches.end(), follower_.moment(),
-                                      [](std::size_t m, const PlannedFetch& fetch) { return m < fetch.moment; });
-  next_fetch_ = static_cast<std::size_t>(later - plan_.fetches.begin());
-  fetch_cycle_ = follower_.position() / n;
-  if (next_fetch_ == plan_.fetches.size()) {
-    next_fetch_ = 0;
-    ++fetch_cycle_;
-  }
-  if (policy_ == nullptr) return;
+  // (The next fetch needs no care: the position never goes back, and want() leaves out what was passed by.)
+  if (match == Follower::Match::kExpected || policy_ == nullptr) return;
   follower_.each_passed(before, [&](std::size_t passed) {  // only what is used there has another next use now
     for (const Access& access : plan_.trace.at(passed)) policy_->changed(access.payload);
   });
