@@ -43,6 +43,14 @@ endif()
 find_library(PATRICKSTAR_C10_LIBRARY c10 PATHS ${_root}/lib NO_DEFAULT_PATH NO_CACHE REQUIRED)
 find_library(PATRICKSTAR_TORCH_CPU_LIBRARY torch_cpu PATHS ${_root}/lib NO_DEFAULT_PATH NO_CACHE REQUIRED)
 
+# The OpenMP runtime that libtorch_cpu.so itself loads: at::parallel_for compiles to calls into it, and a second one would be a second
+# pool of threads.
+file(GLOB _gomp ${_root}/lib/libgomp*.so* ${_root}/../torch.libs/libgomp*.so*)
+if(NOT _gomp)
+  message(FATAL_ERROR "no libgomp beside LibTorch in ${_root}/lib: this LibTorch was not built with GNU OpenMP")
+endif()
+list(GET _gomp 0 _gomp)
+
 include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(PatrickStarTorch REQUIRED_VARS PATRICKSTAR_TORCH_CPU_LIBRARY PATRICKSTAR_C10_LIBRARY
                                   VERSION_VAR PatrickStarTorch_VERSION)
@@ -54,7 +62,7 @@ if(NOT TARGET PatrickStar::torch)
   set_target_properties(PatrickStar::torch_cpu PROPERTIES IMPORTED_LOCATION ${PATRICKSTAR_TORCH_CPU_LIBRARY})
   add_library(PatrickStar::torch INTERFACE IMPORTED)
   target_include_directories(PatrickStar::torch SYSTEM INTERFACE ${_root}/include ${_root}/include/torch/csrc/api/include)
-  target_link_libraries(PatrickStar::torch INTERFACE PatrickStar::torch_cpu PatrickStar::c10)
+  target_link_libraries(PatrickStar::torch INTERFACE PatrickStar::torch_cpu PatrickStar::c10 ${_gomp})
   # NDEBUG always: without it RecordFunction has one member more than in the release library (crash in the first callback).
   target_compile_definitions(PatrickStar::torch INTERFACE NDEBUG)
   # The wheel's CUDA helpers that libtorch_cpu.so names are found by its own RPATH at run time, not by our linker.

@@ -9,7 +9,10 @@
 #include "patrickstar/bridge/engine/error.h"
 #include "patrickstar/core/base/log.h"
 #include "patrickstar/core/base/text.h"
+#include "patrickstar/core/mem/layout_io.h"
+#include "patrickstar/core/obs/perfetto_sink.h"
 #include "patrickstar/core/obs/sinks.h"
+#include "patrickstar/core/sim/bounds.h"
 #include "patrickstar/core/trace/trace_io.h"
 
 namespace patrickstar::cli {
@@ -27,20 +30,30 @@ GradientPlacement placement(const TrainOptions& options, const TrainPlan& plan) 
 class EngineTrainer final : public Trainer {
  public:
   EngineTrainer(const TrainOptions& options, const TrainPlan& plan) {
-    if (!options.events.empty()) events_ = value_or_throw(JsonLinesSink::open(options.events));
+    if (!options.events.empty()) events_.add(value_or_throw(JsonLinesSink::open(options.events)));
+    if (!options.timeline.empty()) events_.add(value_or_throw(PerfettoSink::open(options.timeline)));
     bridge::RuntimeOptions runtime{
         .memory_budget = plan.budget,
         .spill_dir = options.spill_dir,
         .io = plan.io,
         .direct = plan.direct,
         .prefetch = plan.prefetch == Prefetching::kPlanned ? bridge::Prefetch::kPlanned : bridge::Prefetch::kOnDemand,
-        .events = events_.get()};
+        .events = events_.empty() ? nullptr : &events_};
+    report_ = options.report ? Report::kWanted : Report::kNone;
     trace_path_ = options.trace;
     timing_ = plan.updates == Updates::kAtStep     ? bridge::UpdateTiming::kAtStep
               : plan.updates == Updates::kDeferred ? bridge::UpdateTiming::kDeferred
                                                    : bridge::UpdateTiming::kOverlapped;
     if (options.chunk_elems > 0) runtime.layout.chunk_elems = options.chunk_elems;
     if (options.tile_elems > 0) runtime.layout.tile_elems = options.tile_elems;
+    std::vector<TensorSpec> order;
+    if (!options.layout.empty()) {
+      ChosenLayout layout = value_or_throw(load_layout(options.layout));
+      runtime.layout = layout.options;
+      log_info("layout: " + layout.reason + ". Tensors are placed part by part as the model is built, in " + layout.order +
+               " order within each part");
+      order = std::move(layout.tensors);
+    }
     runtime_ = Runtime::create(runtime);
     // What the shape alone proves: the first words about an impossible job come before minutes of work.
     const Bytes table = plan.model.vocab_size * plan.model.hidden_size * dtype_bytes(plan.dtype);
@@ -57,7 +70,8 @@ class EngineTrainer final : public Trainer {
     }
     runtime_->reserve_disk(plan.model.parameter_count() *
                            bridge::ModelData::bytes_per_element(plan.dtype, placement(options, plan), Training::kFrozen));
-    engine_.emplace(runtime_, bridge::EngineOptions{.dtype = plan.dtype, .gradients = placement(options, plan)});
+    engine_.emplace(runtime_,
+                    bridge::EngineOptions{.dtype = plan.dtype, .gradients = placement(options, plan), .order = std::move(order)});
   }
 
   void take_over(torch::nn::Module& part, const std::string& name) override { engine_->attach(part, name); }
@@ -70,9 +84,19 @@ class EngineTrainer final : public Trainer {
   double clip_grad_norm(double max_norm) override { return optimizer_->clip_grad_norm_(max_norm); }
   Bytes memory_used() const override { return runtime_->ledger().total(); }
 
-  DiskTotals disk_totals() const override {
+  RunTotals totals() const override {
     const ManagerStats stats = runtime_->manager().stats();
-    return {stats.read(), stats.written(), static_cast<double>(stats.stalled) * 1e-9};
+    RunTotals totals{.read = stats.read(),
+                     .written = stats.written(),
+                     .stalled = static_cast<double>(stats.stalled) * 1e-9,
+                     .accesses = stats.accesses,
+                     .misses = stats.misses,
+                     .late = stats.late};
+    if (const Orchestrator* orchestrator = runtime_->orchestrator(); orchestrator != nullptr && orchestrator->stats().following) {
+      totals.planned_read = orchestrator->stats().planned_read;
+      totals.planned_written = orchestrator->stats().planned_written;
+    }
+    return totals;
   }
 
   void visit_weights(const Visitor& visitor) override {
@@ -102,11 +126,14 @@ class EngineTrainer final : public Trainer {
     const Orchestrator* orchestrator = runtime_->orchestrator();
     if (orchestrator != nullptr) summary->orchestration = orchestrator->stats();
     summary->io_backend = runtime_->io_backend();
+    if (report_ == Report::kWanted) report_chunks(summary);
     if (trace_path_.empty()) return;
     if (orchestrator == nullptr || orchestrator->trace() == nullptr) {
       log_info("no --trace written: nothing had to leave memory, or there were fewer than 3 steps, so no step was planned from");
     } else {
-      bridge::throw_if_error(save_trace(*orchestrator->trace(), trace_path_));
+      Trace trace = *orchestrator->trace();
+      trace.model = engine_->traced_model();
+      bridge::throw_if_error(save_trace(trace, trace_path_));
     }
   }
 
@@ -118,7 +145,20 @@ class EngineTrainer final : public Trainer {
   }
 
  private:
-  std::unique_ptr<JsonLinesSink> events_;
+  enum class Report : std::uint8_t { kNone, kWanted };
+
+  void report_chunks(TrainSummary* summary) const {
+    summary->chunks = runtime_->manager().report();
+    const Orchestrator* orchestrator = runtime_->orchestrator();
+    if (orchestrator == nullptr || orchestrator->trace() == nullptr) return;
+    const Trace& trace = *orchestrator->trace();
+    constexpr double kAnyBandwidth = 1e9;  // the least traffic does not depend on it
+    const StepBounds bounds = step_bounds(trace, room_for_chunks(trace, summary->budget_bytes), kAnyBandwidth);
+    if (bounds.lacking == 0) summary->bound = TrafficBound{.read = bounds.min_read, .written = bounds.min_write};
+  }
+
+  FanOutSink events_;  // goes last
+  Report report_ = Report::kNone;
   std::string trace_path_;
   bridge::UpdateTiming timing_ = bridge::UpdateTiming::kDeferred;
   std::shared_ptr<Runtime> runtime_;

@@ -1,6 +1,7 @@
 // patrickstar: the command line. One file a subcommand.
 #include <CLI/CLI.hpp>
 
+#include "apps/cli/layout.h"
 #include "apps/cli/replay.h"
 #include "apps/cli/train.h"
 #include "apps/cli/train_options.h"
@@ -15,6 +16,10 @@ int main(int argc, char** argv) {
   patrickstar::cli::ReplayArguments replay;
   auto* replay_command = app.add_subcommand("replay", "a recorded step on simulated tiers, with its limits");
   patrickstar::cli::add_replay_options(*replay_command, &replay);
+  patrickstar::cli::LayoutArguments layout;
+  auto* layout_command =
+      app.add_subcommand("layout", "the order of tensors and the size of chunks that a step replays fastest with");
+  patrickstar::cli::add_layout_options(*layout_command, &layout);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -24,5 +29,6 @@ int main(int argc, char** argv) {
     return 2;
   }
   if (replay_command->parsed()) return patrickstar::cli::run_replay(replay);
+  if (layout_command->parsed()) return patrickstar::cli::run_layout(layout);
   return patrickstar::cli::run_train(train);
 }

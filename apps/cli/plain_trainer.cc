@@ -36,7 +36,7 @@ class PlainTrainer final : public Trainer {
 
   double clip_grad_norm(double max_norm) override { return optimizer_->clip_grad_norm_(max_norm); }
   Bytes memory_used() const override { return counter_.has_value() ? counter_->peaks().used : 0; }
-  DiskTotals disk_totals() const override { return {}; }
+  RunTotals totals() const override { return {}; }
 
   void visit_weights(const Visitor& visitor) override {
     data_.visit([&](const std::string&, const char*, const void* data, Bytes bytes) { visitor(data, bytes); });

@@ -18,6 +18,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr std::size_t kChunksListed = 20;  // for a person
+
 Json options_json(const TrainOptions& o, const TrainPlan& plan) {
   return {{"data", o.data},
           {"model", o.model},
@@ -33,6 +35,7 @@ Json options_json(const TrainOptions& o, const TrainPlan& plan) {
           {"update_schedule", o.update_schedule},
           {"chunk_elems", o.chunk_elems},
           {"tile_elems", o.tile_elems},
+          {"layout", o.layout},
           {"io", o.io},
           {"direct", o.direct},
           {"seed", o.seed},
@@ -56,6 +59,25 @@ Json options_json(const TrainOptions& o, const TrainPlan& plan) {
             {"intermediate_size", plan.model.intermediate_size},
             {"vocab_size", plan.model.vocab_size},
             {"max_positions", plan.model.max_positions}}}};
+}
+
+Json chunks_json(const std::vector<PayloadReport>& chunks) {
+  Json json = Json::array();
+  for (const PayloadReport& chunk : chunks) {
+    json.push_back({{"name", chunk.spec.name},
+                    {"kind", payload_kind_name(chunk.spec.kind)},
+                    {"bytes", chunk.spec.bytes},
+                    {"in_memory", copy_state_name(chunk.states[0])},
+                    {"on_disk", copy_state_name(chunk.states[1])},
+                    {"uses", chunk.counts.uses},
+                    {"misses", chunk.counts.misses},
+                    {"late_prefetches", chunk.counts.late},
+                    {"evictions", chunk.counts.evictions},
+                    {"read_bytes", chunk.counts.read},
+                    {"written_bytes", chunk.counts.written},
+                    {"in_memory_seconds", static_cast<double>(chunk.counts.resident) * 1e-9}});
+  }
+  return json;
 }
 
 Json bytes_or_null(Bytes bytes) { return bytes < 0 ? Json(nullptr) : Json(bytes); }
@@ -119,7 +141,20 @@ std::string to_json(const TrainSummary& s, const TrainOptions& options, const Tr
   json["late_prefetches"] = s.late;
   json["stalled_seconds"] = s.stalled_seconds;
   json["stalled_seconds_per_step"] = Json::array();
-  for (const StepRecord& step : s.steps) json["stalled_seconds_per_step"].push_back(step.stalled);
+  for (const char* name : {"accesses_per_step", "misses_per_step", "late_prefetches_per_step", "planned_read_bytes_per_step",
+                           "planned_written_bytes_per_step"}) {
+    json[name] = Json::array();
+  }
+  for (const StepRecord& step : s.steps) {
+    json["stalled_seconds_per_step"].push_back(step.stalled);
+    json["accesses_per_step"].push_back(step.accesses);
+    json["misses_per_step"].push_back(step.misses);
+    json["late_prefetches_per_step"].push_back(step.late);
+    json["planned_read_bytes_per_step"].push_back(step.planned_read);
+    json["planned_written_bytes_per_step"].push_back(step.planned_written);
+  }
+  if (s.bound.has_value()) json["least_bytes_per_step"] = {{"read", s.bound->read}, {"written", s.bound->written}};
+  if (!s.chunks.empty()) json["chunks"] = chunks_json(s.chunks);
   if (s.orchestration.has_value()) {
     const OrchestratorStats& o = *s.orchestration;
     json["orchestration"] = {{"following", o.following},
@@ -156,6 +191,7 @@ std::string to_text(const TrainSummary& s) {
   text += fmt::format(", process {}\n", format_bytes(s.peak_rss_bytes));
   if (s.smallest_budget_bytes >= 0)
     text += fmt::format("the smallest budget that would work: {}\n", format_bytes(s.smallest_budget_bytes));
+  if (!s.chunks.empty()) text += "\n" + step_table(s.steps, s.bound) + "\n" + chunk_table(s.chunks, kChunksListed);
   return text;
 }
 

@@ -6,20 +6,13 @@
 #include <string>
 #include <vector>
 
+#include "apps/cli/report.h"
 #include "apps/cli/train_options.h"
 #include "patrickstar/core/base/status.h"
 #include "patrickstar/core/base/units.h"
 #include "patrickstar/core/policy/orchestrator.h"
 
 namespace patrickstar::cli {
-
-struct StepRecord {
-  float loss = 0;
-  double seconds = 0;
-  Bytes disk_read = 0;
-  Bytes disk_written = 0;
-  double stalled = 0;  // seconds that threads waited for chunks
-};
 
 struct KindRecord {
   std::string kind;
@@ -46,6 +39,9 @@ struct TrainSummary {
   std::int64_t late = 0;  // misses whose prefetch was under way
   double stalled_seconds = 0;
   std::optional<OrchestratorStats> orchestration;  // nothing when chunks come on demand
+  // With --report only, and not of --plain.
+  std::vector<PayloadReport> chunks;
+  std::optional<TrafficBound> bound;  // nothing without a plan
   std::string io_backend;
   std::string simd;
   std::string torch_version;
@@ -56,7 +52,7 @@ struct TrainSummary {
 };
 
 std::string to_json(const TrainSummary& summary, const TrainOptions& options, const TrainPlan& plan);
-// A few lines for a person.
+// A few lines for a person; with --report its tables after them.
 std::string to_text(const TrainSummary& summary);
 // Written beside and renamed. Errors name the path.
 Status write_file(const std::string& path, const std::string& text);

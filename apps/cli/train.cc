@@ -59,13 +59,14 @@ class TrainingLoop {
     const auto on_built = [&](torch::nn::Module& module) {
       const std::int64_t layers = plan_.model.layers;
       const std::string name = part == 0 ? "embedding" : part <= layers ? "blocks." + std::to_string(part - 1) : "final";
-      if (options_.freeze_layers > 0 && part <= options_.freeze_layers) {
+      if (options_.forward_only || (options_.freeze_layers > 0 && part <= options_.freeze_layers)) {
         for (auto& parameter : module.parameters()) parameter.requires_grad_(false);
       }
       trainer_->take_over(module, name);
       ++part;
     };
     model_ = std::make_shared<models::Transformer>(plan_.model, models::TransformerOptions{.on_built = on_built});
+    if (options_.forward_only) return;
     std::vector<torch::Tensor> matrices;
     std::vector<torch::Tensor> vectors;
     for (const auto& parameter : model_->parameters()) {
@@ -83,35 +84,32 @@ class TrainingLoop {
     optimizer_ = &trainer_->make_optimizer(std::move(groups));
   }
 
+  // The loss of the step's batches without gradients: what step() would start from.
+  StepRecord forward(std::int64_t number) {
+    const auto start = std::chrono::steady_clock::now();
+    const at::NoGradGuard no_grad;
+    const RunTotals before = trainer_->totals();
+    double sum = 0;
+    for (std::int64_t micro = 0; micro < options_.accumulate; ++micro) sum += finite_loss(next_loss(number), number);
+    return record(sum, start, before);
+  }
+
   StepRecord step(std::int64_t number) {
     const auto start = std::chrono::steady_clock::now();
-    const DiskTotals before = trainer_->disk_totals();
+    const RunTotals before = trainer_->totals();
     for (auto& group : optimizer_->param_groups())
       group.options().set_lr(options_.lr * lr_factor(options_, plan_.schedule, number));
     double sum = 0;
     for (std::int64_t micro = 0; micro < options_.accumulate; ++micro) {
-      if (number == 0 || !options_.repeat_batch) batch_ = training_.next();
-      at::Tensor loss =
-          model_->loss(to_tensor(batch_.tokens, options_.batch_size), to_tensor(batch_.targets, options_.batch_size));
-      const float value = loss.item<float>();
-      if (!std::isfinite(value)) {
-        throw bridge::Error(Status(StatusCode::kInvalidArgument, "the loss of step " + std::to_string(number + 1) + " is " +
-                                                                     (std::isnan(value) ? "NaN" : "infinite") +
-                                                                     "; lower --lr, or clip with --grad-clip 1"));
-      }
-      sum += value;
+      at::Tensor loss = next_loss(number);
+      sum += finite_loss(loss, number);
       if (options_.accumulate > 1) loss = loss / static_cast<double>(options_.accumulate);
       loss.backward();
     }
     if (options_.grad_clip > 0) trainer_->clip_grad_norm(options_.grad_clip);
     optimizer_->step();
     optimizer_->zero_grad();
-    const DiskTotals after = trainer_->disk_totals();
-    return {.loss = static_cast<float>(sum / static_cast<double>(options_.accumulate)),
-            .seconds = seconds_since(start),
-            .disk_read = after.read - before.read,
-            .disk_written = after.written - before.written,
-            .stalled = after.stalled - before.stalled};
+    return record(sum, start, before);
   }
 
   float validate() {
@@ -138,6 +136,31 @@ class TrainingLoop {
   }
 
  private:
+  at::Tensor next_loss(std::int64_t number) {
+    if (number == 0 || !options_.repeat_batch) batch_ = training_.next();
+    return model_->loss(to_tensor(batch_.tokens, options_.batch_size), to_tensor(batch_.targets, options_.batch_size));
+  }
+  static float finite_loss(const at::Tensor& loss, std::int64_t number) {
+    const float value = loss.item<float>();
+    if (std::isfinite(value)) return value;
+    throw bridge::Error(Status(StatusCode::kInvalidArgument, "the loss of step " + std::to_string(number + 1) + " is " +
+                                                                 (std::isnan(value) ? "NaN" : "infinite") +
+                                                                 "; lower --lr, or clip with --grad-clip 1"));
+  }
+  StepRecord record(double sum_of_losses, std::chrono::steady_clock::time_point start, const RunTotals& before) const {
+    const RunTotals after = trainer_->totals();
+    return {.loss = static_cast<float>(sum_of_losses / static_cast<double>(options_.accumulate)),
+            .seconds = seconds_since(start),
+            .disk_read = after.read - before.read,
+            .disk_written = after.written - before.written,
+            .stalled = after.stalled - before.stalled,
+            .accesses = after.accesses - before.accesses,
+            .misses = after.misses - before.misses,
+            .late = after.late - before.late,
+            .planned_read = before.planned_read,
+            .planned_written = before.planned_written};
+  }
+
   const TrainOptions& options_;
   const TrainPlan& plan_;
   std::unique_ptr<Trainer> trainer_;
@@ -160,7 +183,7 @@ TrainSummary train(const TrainOptions& options, const TrainPlan& plan, TrainingL
   };
   double spent = 0;
   for (std::int64_t step = 0; step < options.steps && !stop_asked.load(); ++step) {
-    summary.steps.push_back(loop.step(step));
+    summary.steps.push_back(options.forward_only ? loop.forward(step) : loop.step(step));
     spent += summary.steps.back().seconds;
     const auto done = static_cast<double>(step + 1);
     progress.show({.step = step + 1,

@@ -42,6 +42,7 @@ void add_train_options(CLI::App& app, TrainOptions* o) {
   app.add_option("--spill-dir", o->spill_dir, "directory of the scratch file, on a fast disk");
   app.add_option("--chunk-elems", o->chunk_elems, "most elements of a chunk (0: 4 Mi)")->check(natural);
   app.add_option("--tile-elems", o->tile_elems, "most elements of a tile of optimizer state (0: 1 Mi)")->check(natural);
+  app.add_option("--layout", o->layout, "order of tensors, chunk and tile size as patrickstar layout chose them; same bits");
   app.add_option("--prefetch", o->prefetch, "planned: one step is watched, then chunks come ahead of their use; on-demand: LRU")
       ->check(CLI::IsMember({"planned", "on-demand"}));
   app.add_option(
@@ -66,9 +67,15 @@ void add_train_options(CLI::App& app, TrainOptions* o) {
   app.add_option("--plain-allocator", o->plain_allocator, "torch (as it comes), counting (measures peaks), arena (ours)")
       ->check(CLI::IsMember({"torch", "counting", "arena"}));
   app.add_option("--summary", o->summary, "write a JSON summary here");
-  app.add_option("--trace", o->trace, "write the step that the plan was made from here, for patrickstar replay");
+  app.add_option(
+      "--trace", o->trace,
+      "write the step that the plan was made from here, for patrickstar replay; with --chunk-elems 1 for patrickstar layout");
   app.add_option("--events", o->events, "write every chunk's movements here, one JSON object a line");
+  app.add_option("--timeline", o->timeline, "write a timeline of transfers, stalls and memory here, for ui.perfetto.dev");
+  app.add_flag("--report", o->report, "at the end tables of steps and of chunks; with --summary in its JSON too");
   app.add_flag("--repeat-batch", o->repeat_batch, "train on the first batch again and again");
+  app.add_flag("--forward-only", o->forward_only,
+               "only the loss of each batch, nothing is trained: takes 2 (bf16) or 4 (fp32) bytes a parameter");
   app.add_option("--freeze-layers", o->freeze_layers, "no gradients for the embedding and the first N blocks (0: all train)")
       ->check(natural);
   app.add_option("--layers", o->layers, "over the model's (0: as it is)")->check(natural)->group("Shape");
@@ -118,7 +125,13 @@ Result<TrainPlan> check(const TrainOptions& o) {
                                                          : PlainAllocator::kTorch;
   if (!o.plain && o.plain_allocator != "torch") return bad("--plain-allocator belongs to --plain");
   if (o.plain && !o.memory_budget.empty()) return bad("--plain knows no --memory-budget: that is what it is compared for");
+  if (o.plain && !o.layout.empty()) return bad("--plain has no chunks and so no --layout");
+  if (!o.layout.empty() && (o.chunk_elems > 0 || o.tile_elems > 0))
+    return bad("--layout says the size of chunks and tiles: leave --chunk-elems and --tile-elems out");
   if (o.plain && !o.events.empty()) return bad("--plain has no chunks and so no --events");
+  if (o.forward_only && o.grad_clip > 0) return bad("--forward-only has no gradients for --grad-clip");
+  if (o.plain && !o.timeline.empty()) return bad("--plain has no chunks and so no --timeline");
+  if (o.plain && o.report) return bad("--plain has no chunks and so no --report");
   plan.schedule = o.lr_schedule == "linear"   ? LrSchedule::kLinear
                   : o.lr_schedule == "cosine" ? LrSchedule::kCosine
                                               : LrSchedule::kConstant;

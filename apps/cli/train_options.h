@@ -36,6 +36,7 @@ struct TrainOptions {
   std::string spill_dir = "/var/tmp";
   std::int64_t chunk_elems = 0;  // 0: the runtime's default
   std::int64_t tile_elems = 0;
+  std::string layout;  // a file that patrickstar layout wrote
   std::string prefetch = "planned";
   std::string update_schedule = "auto";
   std::string io = "auto";
@@ -53,8 +54,11 @@ struct TrainOptions {
   std::string plain_allocator = "torch";
   std::string summary;
   std::string events;
+  std::string timeline;
+  bool report = false;
   std::string trace;
   bool repeat_batch = false;
+  bool forward_only = false;
   std::int64_t freeze_layers = 0;
   // Shape, over the preset's; 0 or empty: the preset's.
   std::int64_t layers = 0;

@@ -13,10 +13,16 @@
 
 namespace patrickstar::cli {
 
-struct DiskTotals {
+// Since the run began, but for the plan's figures.
+struct RunTotals {
   Bytes read = 0;
   Bytes written = 0;
   double stalled = 0;  // seconds that threads waited for chunks
+  std::int64_t accesses = 0;
+  std::int64_t misses = 0;
+  std::int64_t late = 0;
+  Bytes planned_read = 0;  // of a step by the present plan; 0: none is followed
+  Bytes planned_written = 0;
 };
 
 class Trainer {
@@ -28,7 +34,7 @@ class Trainer {
   virtual torch::optim::Optimizer& make_optimizer(std::vector<torch::optim::OptimizerParamGroup> groups) = 0;
   virtual double clip_grad_norm(double max_norm) = 0;
   virtual Bytes memory_used() const = 0;  // 0: unknown
-  virtual DiskTotals disk_totals() const = 0;
+  virtual RunTotals totals() const = 0;   // between steps
   using Visitor = std::function<void(const void* data, Bytes bytes)>;
   virtual void visit_weights(const Visitor& visitor) = 0;
   virtual void report(TrainSummary* summary) const = 0;

@@ -39,7 +39,7 @@ struct Resident {
   MemoryTier upper;
   MemoryTier lower;
   ManualLink link{"/scratch"};
-  ThreadWaiter waiter{std::chrono::seconds(60)};
+  ThreadWaiter waiter;
   SteadyClock clock;
   std::unique_ptr<ChunkManager> manager;
   std::vector<PayloadId> ids;

@@ -8,7 +8,6 @@
 //   HostTier       the arena as a place for payloads; DiskTier is the same for a scratch file
 //   Link           moves bytes between a tier and the one beneath it, in the background (open_disk makes it)
 //   ChunkManager   knows where each payload is, and brings it to memory when somebody asks for a lease
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -127,7 +126,7 @@ int main(int argc, char** argv) {
   const patrickstar::Disk disk = value_of(patrickstar::open_disk({.directory = argc > 1 ? argv[1] : "/var/tmp"}));
   check(disk.tier->reserve(kPayloads * kPayload));  // a full disk shows now, not in the middle of the work
 
-  patrickstar::ThreadWaiter waiter(std::chrono::seconds(60));
+  patrickstar::ThreadWaiter waiter;
   const patrickstar::SteadyClock clock;
   std::vector<patrickstar::Level> levels;  // the compute tier first
   levels.push_back({.tier = &host, .link_below = disk.link.get(), .policy = std::make_unique<patrickstar::Lru>()});

@@ -99,7 +99,9 @@ Stream Transformer::run(const at::Tensor& tokens) {
   } else {
     rotary = rotary_tables(sequence, config_.head_dim(), config_.rope_theta, tokens.device());
   }
-  for (const auto& block : blocks_) {
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    if (!left_out_.empty() && left_out_[i]) continue;
+    const auto& block = blocks_[i];
     if (config_.activations == Activations::kCheckpoint) {
       x = checkpoint([block, rotary](const at::Tensor& input) { return block->forward(input, rotary); }, x,
                      any_requires_grad(*block) ? Captured::kTrainable : Captured::kFrozen);
@@ -123,6 +125,12 @@ at::Tensor Transformer::loss(const at::Tensor& tokens, const at::Tensor& targets
   Stream stream = run(tokens);
   return linear_cross_entropy(stream.hidden.flatten(0, 1), stream.head, targets.reshape({-1}), std::move(stream.gradient),
                               {.chunk_rows = config_.logits_chunk_rows});
+}
+
+void Transformer::leave_out(std::vector<bool> layers) {
+  TORCH_CHECK(layers.empty() || layers.size() == blocks_.size(), "[transformer] leave_out() of ", layers.size(),
+              " layers: the model has ", config_.layers);
+  left_out_ = std::move(layers);
 }
 
 void Transformer::freeze_first_layers(std::int64_t n) {

@@ -56,6 +56,9 @@ class Transformer final : public torch::nn::Module {
   // No gradients for the embedding (with it a tied head) and the first n blocks; n = 0 freezes nothing. 0 <= n <= layers.
   void freeze_first_layers(std::int64_t n);
 
+  // Layer drop: the forward passes from now on go past these layers, as if they were the identity. By layer; empty: none is.
+  void leave_out(std::vector<bool> layers);
+
   const TransformerConfig& config() const { return config_; }
 
  private:
@@ -64,6 +67,7 @@ class Transformer final : public torch::nn::Module {
   TransformerConfig config_;
   std::shared_ptr<EmbeddingPart> embedding_;
   std::vector<std::shared_ptr<Block>> blocks_;
+  std::vector<bool> left_out_;
   std::shared_ptr<FinalPart> final_;
 };
 

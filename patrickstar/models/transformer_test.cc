@@ -141,6 +141,36 @@ TEST(Transformer, ALaterTokenDoesNotChangeEarlierLogits) {
   }
 }
 
+TEST(Transformer, LayersThatAreLeftOutAreTheIdentity) {
+  for (const Activations activations : {Activations::kKeep, Activations::kCheckpoint}) {
+    TransformerConfig c = tiny("tiny-gpt2");
+    c.layers = 2;
+    c.activations = activations;
+    torch::manual_seed(1);
+    Transformer two(c);
+    c.layers = 1;
+    torch::manual_seed(1);
+    Transformer one(c);
+    {
+      const at::NoGradGuard no_grad;  // only the standard deviations differ with the number of layers
+      auto values = two.named_parameters();
+      for (auto& item : one.named_parameters()) item.value().copy_(values[item.key()]);
+    }
+    const at::Tensor tokens = random_tokens(c, 2, 8);
+    const at::Tensor whole = two.forward(tokens);
+    two.leave_out({false, true});
+    const at::Tensor logits = two.forward(tokens);
+    EXPECT_TRUE(at::equal(logits, one.forward(tokens)));
+    EXPECT_FALSE(at::equal(logits, whole));
+    logits.sum().backward();
+    EXPECT_TRUE(two.named_parameters()["blocks.0.mlp.up.weight"].grad().defined());
+    EXPECT_FALSE(two.named_parameters()["blocks.1.mlp.up.weight"].grad().defined());
+    two.leave_out({});
+    EXPECT_TRUE(at::equal(two.forward(tokens), whole));
+    EXPECT_THROW(two.leave_out({true}), c10::Error);
+  }
+}
+
 TEST(Rotary, ScoresDependOnTheDistanceOnly) {
   at::manual_seed(5);
   const std::int64_t sequence = 48;

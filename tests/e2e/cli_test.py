@@ -53,7 +53,7 @@ class Run:
         return [line for line in self.stderr.splitlines() if line.startswith(PREFIX)]
 
 
-FLAGS = ("--plain", "--checkpoint-activations", "--repeat-batch")
+FLAGS = ("--plain", "--checkpoint-activations", "--repeat-batch", "--report", "--forward-only")
 
 
 def last_wins(arguments):
@@ -216,6 +216,10 @@ class BadUsage(Case):
     def test_plain_with_what_it_lacks(self):
         self.train_refused("--plain", "--memory-budget", "1GiB", names=["--plain", "--memory-budget"])
         self.train_refused("--plain", "--events", fresh(), names=["--plain", "--events"])
+        self.train_refused("--plain", "--timeline", fresh(), names=["--plain", "--timeline"])
+        self.train_refused("--plain", "--report", names=["--plain", "--report"])
+        self.train_refused("--plain", "--layout", fresh(), names=["--plain", "--layout"])
+        self.train_refused("--layout", fresh(), "--chunk-elems", "1024", names=["--layout", "--chunk-elems"])
         self.train_refused("--plain-allocator", "counting", names=["--plain"])
         for needs_gradients in (("--grad-clip", "1"), ("--accumulate", "2")):
             self.train_refused("--update-schedule", "overlapped", *needs_gradients, names=["overlapped", needs_gradients[0]])
@@ -392,6 +396,7 @@ class BadRun(Case):
     def test_events_not_writable(self):
         path = os.path.join(ROOT, "nowhere", "events.jsonl")
         self.refused(*TINY, "--events", path, names=[path])
+        self.refused(*TINY, "--timeline", path, names=[path])
 
 
 # --- the same bits, within the budget ------------------------------------------------------------------------------------------
@@ -461,6 +466,34 @@ class Exact(Case):
         on_demand = train(*job, "--memory-budget", tight, "--prefetch", "on-demand").summary
         self.assertEqual(bits(on_demand), bits(baseline))
         self.assertNotIn("orchestration", on_demand)
+
+    def test_layouts(self):
+        """Where tensors lie, and in what order, changes no bits; a layout of another model is refused."""
+        job = (*SMALL, "--steps", "4")
+        baseline = plain(*job)
+        tight = plain(*SMALL)["peak_non_model_bytes"] + baseline["model_data_bytes"] // 2
+        trace, path = fresh(".trace"), fresh(".json")
+        train(*job, "--memory-budget", tight, "--chunk-elems", "1", "--trace", trace)
+        searched = run("layout", "--trace", trace, f"--tier=host={tight}", "--tier=disk=10GB,bandwidth=1GB/s", "--output", path)
+        self.assertEqual(searched.code, 0, str(searched))
+        layout = json.loads(pathlib.Path(path).read_text())
+        self.assertIn(layout["reason"], searched.stdout)
+        self.assertEqual(len(layout["tensors"]), 2 + 6 * 12 + 2)
+        layout.update(chunk_elems=300000, tile_elems=65536, order="opposite", tensors=layout["tensors"][::-1])
+        pathlib.Path(path).write_text(json.dumps(layout))
+        done = train(*job, "--memory-budget", tight, "--layout", path, "--grad-clip", "0.1")
+        self.assertEqual(bits(done.summary), bits(plain(*job, "--grad-clip", "0.1")))
+        self.assertIn(layout["reason"], done.stderr)
+        self.assertIn("in opposite order within each part", done.stderr)
+        layout["tensors"][0]["name"] = "elsewhere"
+        layout["tensors"][1]["elems"] += 1
+        pathlib.Path(path).write_text(json.dumps(layout))
+        other = run("train", "--data", text_file(), *job, "--memory-budget", tight, "--layout", path, "--spill-dir", ROOT)
+        self.assert_refused(other, 1, "another model's", "missing in it: final.norm.bias", "not in the model: elsewhere", "1 differ", alone=False)
+        self.assert_refused(run("train", "--data", text_file(), *job, "--layout", trace, "--spill-dir", ROOT), 1, trace, "JSON")
+        unnamed = write("unnamed.trace", b"patrickstar-trace 1\npayloads\np 4096\nmoments\n1 0 r0\nend 1 1 1\n")
+        refused = run("layout", "--trace", unnamed, "--tier=host=1GB", "--tier=disk=10GB,bandwidth=1GB/s")
+        self.assert_refused(refused, 1, "--chunk-elems 1")
 
     def test_pread(self):
         self.assertIn("pread", self.check(io=["--io", "pread"])["io_backend"])
@@ -632,7 +665,8 @@ class NothingLeft(Case):
                     child.kill()
 
     def test_after_sigkill(self):
-        with self.started() as (child, spill, _):
+        timeline = fresh(".json")
+        with self.started("--timeline", timeline) as (child, spill, _):
             scratch = [link for link in (self.target(child.pid, fd) for fd in os.listdir(f"/proc/{child.pid}/fd")) if spill in link]
             self.assertEqual(len(scratch), 1)  # it stands there, without a name
             self.assertIn("(deleted)", scratch[0])
@@ -641,6 +675,8 @@ class NothingLeft(Case):
             child.wait()
             self.assertEqual(child.returncode, -signal.SIGKILL)
             self.assertEqual(os.listdir(spill), [])
+        # The array may lack its bracket; nothing else is cut short.
+        self.assertIn("step 2", [event["name"] for event in json.loads(pathlib.Path(timeline).read_text() + "]")])
 
     @staticmethod
     def target(pid, fd):
@@ -653,7 +689,8 @@ class NothingLeft(Case):
         for number in (signal.SIGTERM, signal.SIGINT):
             with self.subTest(signal=number.name):
                 path = fresh(".json")
-                with self.started("--summary", path) as (child, spill, lines):
+                timeline = fresh(".json")
+                with self.started("--summary", path, "--timeline", timeline) as (child, spill, lines):
                     child.send_signal(number)
                     lines += child.stderr.readlines()
                     self.assertEqual(child.wait(TIMEOUT_S), 0, "".join(lines))
@@ -663,15 +700,18 @@ class NothingLeft(Case):
                 shown = sum(line.startswith("step ") for line in lines)
                 self.assertGreaterEqual(shown, 2)
                 self.assertEqual(len(summary["losses"]), shown)
+                steps = [event for event in json.loads(pathlib.Path(timeline).read_text()) if event["name"].startswith("step ")]
+                self.assertEqual(len(steps), shown)
                 self.assertRegex(summary["weights_hash"], "^[0-9a-f]{16}$")
                 # What was trained until then is what a run of that length gives.
                 as_long = train(*SMALL, "--steps", len(summary["losses"]), "--memory-budget", "1GiB").summary
                 self.assertEqual(bits(summary), bits(as_long))
 
     def test_after_an_error(self):
-        spill = tempfile.mkdtemp(dir=ROOT)
-        done = run("train", "--data", text_file(), *TINY, "--steps", "9", "--lr", "1e12", "--spill-dir", spill)
+        spill, timeline = tempfile.mkdtemp(dir=ROOT), fresh(".json")
+        done = run("train", "--data", text_file(), *TINY, "--steps", "9", "--lr", "1e12", "--spill-dir", spill, "--timeline", timeline)
         self.assertEqual(done.code, 1)
+        self.assertIn("step 1", [event["name"] for event in json.loads(pathlib.Path(timeline).read_text())])
         self.assertEqual(os.listdir(spill), [])
 
 
@@ -719,6 +759,23 @@ class Validation(Case):
         self.assertLessEqual(tight["peak_total_bytes"], 40 * MIB)
 
 
+class ForwardOnly(Case):
+    def test_the_first_loss_is_that_of_training(self):
+        for shape in (SMALL, SMALL_LLAMA):
+            trained = train(*shape, "--steps", "1", "--memory-budget", "40MiB").summary
+            for options in (("--plain",), ("--memory-budget", "16MiB")):
+                with self.subTest(shape=shape[1], options=options):
+                    forward = train(*shape, "--steps", "1", "--forward-only", *options).summary
+                    self.assertEqual(forward["losses_hex"], trained["losses_hex"])
+                    self.assertEqual(forward["model_data_bytes"] // forward["parameters"], 2)
+        self.assertGreater(forward["disk_read_bytes"], 0)
+
+    def test_every_step_has_a_batch_of_its_own(self):
+        losses = train(*TINY, "--steps", "3", "--forward-only", "--plain").summary["losses_hex"]
+        self.assertEqual(len(set(losses)), 3)
+        self.assertEqual(len(set(train(*TINY, "--steps", "3", "--forward-only", "--repeat-batch").summary["losses_hex"])), 1)
+
+
 class DataFormats(Case):
     def test_two_forms_of_bin(self):
         some = tokens()
@@ -745,6 +802,46 @@ class Events(Case):
         for event in events:
             self.assertIsInstance(event, dict)
         self.assertEqual(bits(done.summary), bits(plain(*SMALL)))  # observers change nothing
+        self.assertEqual([event["bytes"] for event in events if event["event"] == "step"], [0, 1, 2])
+
+    def test_timeline_beside_events_and_report(self):
+        events, timeline = fresh(".jsonl"), fresh(".json")
+        done = train(*SMALL, "--steps", "5", "--memory-budget", "40MiB", "--events", events, "--timeline", timeline, "--report")
+        moved = {"fetch_done": 0, "write_done": 0}
+        for line in pathlib.Path(events).read_text().splitlines():
+            event = json.loads(line)
+            if event["event"] in moved:
+                moved[event["event"]] += 1
+        objects = json.loads(pathlib.Path(timeline).read_text())
+        tracks = {o["tid"]: o["args"]["name"] for o in objects if o["name"] == "thread_name"}
+        slices = [(tracks[o["tid"]], o) for o in objects if o["ph"] == "X"]
+        self.assertEqual(sum(track.startswith("reads") for track, _ in slices), moved["fetch_done"])
+        self.assertEqual(sum(track.startswith("writes") for track, _ in slices), moved["write_done"])
+        self.assertGreater(sum(track.startswith("stalls") for track, _ in slices), 0)
+        ends = {}
+        for track, o in sorted(slices, key=lambda slice: slice[1]["ts"]):
+            self.assertGreaterEqual(round(o["ts"] - ends.get(track, 0), 3), 0, f"{track}: {o}")  # none overlaps the one before it
+            ends[track] = o["ts"] + o["dur"]
+        summary = done.summary
+        chunks = summary["chunks"]
+        # After the last step the weights are hashed: that reads more.
+        self.assertGreaterEqual(sum(c["read_bytes"] for c in chunks), sum(summary["disk_read_bytes_per_step"]))
+        self.assertEqual(sum(c["read_bytes"] for c in chunks), summary["disk_read_bytes"])
+        self.assertEqual(sum(c["evictions"] for c in chunks), summary["evictions"])
+        self.assertEqual(sum(c["misses"] for c in chunks), summary["misses"])
+        self.assertEqual(sum(c["late_prefetches"] for c in chunks), summary["late_prefetches"])
+        self.assertEqual(sum(c["uses"] for c in chunks), summary["accesses"])
+        for name in ("accesses", "misses", "late_prefetches", "planned_read_bytes", "planned_written_bytes"):
+            self.assertEqual(len(summary[f"{name}_per_step"]), 5)
+        self.assertEqual(summary["planned_read_bytes_per_step"][0], 0)
+        self.assertGreater(summary["planned_read_bytes_per_step"][4], 0)
+        least = summary["least_bytes_per_step"]
+        self.assertGreaterEqual(summary["disk_read_bytes_per_step"][4] + summary["disk_written_bytes_per_step"][4],
+                                0.99 * (least["read"] + least["written"]))  # fmt: skip
+        self.assertRegex(done.stdout, r"(?m)^ step +time s")
+        self.assertRegex(done.stdout, r"(?m)^bound ")
+        self.assertIn("of state", done.stdout)
+        self.assertEqual(bits(summary), bits(train(*SMALL, "--steps", "5", "--memory-budget", "1GiB").summary))
 
 
 class Help(Case):

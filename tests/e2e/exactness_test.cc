@@ -10,14 +10,10 @@
 
 #include <bit>
 #include <cstdlib>
-#include <cstring>
 #include <set>
 
-#include "patrickstar/bridge/device/tensor_counter.h"
 #include "patrickstar/bridge/engine/chunked_adamw.h"
-#include "patrickstar/bridge/engine/error.h"
-#include "patrickstar/bridge/engine/plain_adamw.h"
-#include "patrickstar/models/transformer.h"
+#include "tests/e2e/small_model.h"
 
 namespace patrickstar {
 namespace {
@@ -26,8 +22,22 @@ using bridge::GradientPlacement;
 using models::TransformerConfig;
 
 // The factors, and how many values each has.
-enum Factor { kShape, kDType, kCheckpoint, kAccumulate, kClip, kHead, kBudget, kChunk, kIo, kTiming, kPrefetch, kFactors };
-constexpr int kValues[kFactors] = {2, 2, 2, 2, 2, 3, 4, 3, 2, 3, 2};
+enum Factor {
+  kShape,
+  kDType,
+  kCheckpoint,
+  kAccumulate,
+  kClip,
+  kHead,
+  kBudget,
+  kChunk,
+  kIo,
+  kTiming,
+  kPrefetch,
+  kOrder,
+  kFactors
+};
+constexpr int kValues[kFactors] = {2, 2, 2, 2, 2, 3, 4, 3, 2, 3, 2, 2};
 using Case = std::array<int, kFactors>;
 
 std::string name_of(const Case& c) {
@@ -41,7 +51,8 @@ std::string name_of(const Case& c) {
                                           {"c64Ki", "c1Mi", "c4Mi"},
                                           {"pread", "io_uring"},
                                           {"atstep", "deferred", "overlapped"},
-                                          {"planned", "ondemand"}};
+                                          {"planned", "ondemand"},
+                                          {"registered", "reversed"}};
   std::string text;
   for (int f = 0; f < kFactors; ++f) text += (f > 0 ? "_" : "") + std::string(names[f][c[static_cast<std::size_t>(f)]]);
   return text;
@@ -96,13 +107,7 @@ std::vector<Case> pairwise() {
 }
 
 TransformerConfig config_of(const Case& c) {
-  TransformerConfig config = *models::preset(c[kShape] == 0 ? "tiny-gpt2" : "tiny-llama").config;
-  config.vocab_size = 2048;
-  config.hidden_size = 256;
-  config.heads = 4;
-  config.kv_heads = c[kShape] == 0 ? 4 : 2;
-  config.intermediate_size = 1024;
-  config.layers = 6;
+  TransformerConfig config = small_config(c[kShape] == 0 ? Shape::kGpt2 : Shape::kLlama);
   config.head = c[kHead] == 1 ? models::Head::kUntied : models::Head::kTied;
   config.activations = c[kCheckpoint] == 1 ? models::Activations::kCheckpoint : models::Activations::kKeep;
   return config;
@@ -117,37 +122,15 @@ bridge::UpdateTiming timing_of(const Case& c) {
 
 struct Outcome {
   std::vector<std::uint32_t> losses;
-  std::uint64_t weights = 1469598103934665603u;
+  std::uint64_t weights = 0;
   Bytes model_bytes = 0;
   Bytes peak_non_model = 0;
   Bytes smallest = 0;
   ManagerStats stats;
   LedgerPeaks peaks;
   std::int64_t plans = 0;
+  std::vector<TensorSpec> tensors;  // in the order of registration
 };
-
-void mix(std::uint64_t* hash, const void* data, Bytes bytes) {
-  const auto* at = static_cast<const unsigned char*>(data);
-  for (Bytes i = 0; i + 8 <= bytes; i += 8) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, at + i, 8);
-    *hash = (*hash ^ word) * 1099511628211u;
-    *hash ^= *hash >> 29;
-  }
-  for (Bytes i = bytes / 8 * 8; i < bytes; ++i) *hash = (*hash ^ at[i]) * 1099511628211u;
-}
-
-std::vector<torch::optim::OptimizerParamGroup> groups_of(models::Transformer& model) {
-  std::vector<torch::Tensor> matrices;
-  std::vector<torch::Tensor> vectors;
-  for (const auto& p : model.parameters()) (p.dim() > 1 ? matrices : vectors).push_back(p);
-  std::vector<torch::optim::OptimizerParamGroup> groups;
-  groups.emplace_back(matrices, std::make_unique<torch::optim::AdamWOptions>(1e-3));
-  auto options = std::make_unique<torch::optim::AdamWOptions>(5e-4);
-  options->weight_decay(0);
-  groups.emplace_back(vectors, std::move(options));
-  return groups;
-}
 
 // Two to watch, then steps by the plan.
 constexpr int kSteps = 6;
@@ -190,38 +173,22 @@ class Freezer {
   int part_ = 0;
 };
 
+DType dtype_of(const Case& c) { return c[kDType] == 0 ? DType::kBFloat16 : DType::kFloat32; }
+
 Outcome run_plain(const Case& c) {
   Outcome outcome;
-  bridge::TensorCounter counter;
-  const DType dtype = c[kDType] == 0 ? DType::kBFloat16 : DType::kFloat32;
-  torch::manual_seed(3);
-  bridge::PlainModelData data(dtype);
-  Freezer freeze(c);
-  std::size_t seen = 0;
-  models::Transformer model(config_of(c), {.on_built = [&](torch::nn::Module& part) {
-                              freeze(part);
-                              data.attach(part);
-                              for (std::size_t i = seen; i < data.entries().size(); ++i) {
-                                const auto& e = data.entries()[i];
-                                for (const auto* t : {&e.tensor, &e.master, &e.exp_avg, &e.exp_avg_sq})
-                                  counter.mark_model_data(*t);
-                              }
-                              data.watch_gradients(seen,
-                                                   [&](const torch::Tensor& gradient) { counter.mark_model_data(gradient); });
-                              seen = data.entries().size();
-                            }});
-  bridge::PlainAdamW optimizer(data, groups_of(model));
+  PlainModel plain(config_of(c), dtype_of(c), Freezer(c));
+  bridge::PlainAdamW optimizer(plain.data, groups_of(*plain.model));
   torch::manual_seed(5);
-  loop(c, model, optimizer, &outcome);
-  data.visit([&](const std::string&, const char*, const void* bytes, Bytes count) { mix(&outcome.weights, bytes, count); });
-  outcome.peak_non_model = counter.peaks().non_model;
+  loop(c, *plain.model, optimizer, &outcome);
+  outcome.weights = hash_of(plain.data);
+  outcome.peak_non_model = plain.counter.peaks().non_model;
   return outcome;
 }
 
-Outcome run_engine(const Case& c, Bytes budget, IoBackend io) {
+Outcome run_engine(const Case& c, Bytes budget, IoBackend io, std::vector<TensorSpec> order = {}) {
   const Elems chunk_elems[] = {Elems{64} << 10, Elems{1} << 20, Elems{4} << 20};
   Outcome outcome;
-  const DType dtype = c[kDType] == 0 ? DType::kBFloat16 : DType::kFloat32;
   const Elems chunk = chunk_elems[c[kChunk]];
   auto runtime =
       bridge::Runtime::create({.memory_budget = budget,
@@ -229,24 +196,21 @@ Outcome run_engine(const Case& c, Bytes budget, IoBackend io) {
                                .io = io,
                                .layout = {.chunk_elems = chunk, .tile_elems = std::min<Elems>(chunk / 2, Elems{128} << 10)},
                                .prefetch = c[kPrefetch] == 0 ? bridge::Prefetch::kPlanned : bridge::Prefetch::kOnDemand});
-  bridge::Engine engine(
-      runtime,
-      {.dtype = dtype, .gradients = c[kAccumulate] == 1 ? GradientPlacement::kOwnChunks : GradientPlacement::kInParameter});
-  torch::manual_seed(3);
-  Freezer freeze(c);
-  models::Transformer model(config_of(c), {.on_built = [&](torch::nn::Module& part) {
-                              freeze(part);
-                              engine.attach(part);
-                            }});
-  bridge::ChunkedAdamW optimizer(engine, groups_of(model), {}, timing_of(c));
+  bridge::Engine engine(runtime,
+                        {.dtype = dtype_of(c),
+                         .gradients = c[kAccumulate] == 1 ? GradientPlacement::kOwnChunks : GradientPlacement::kInParameter,
+                         .order = std::move(order)});
+  const auto model = attached_model(config_of(c), engine, Freezer(c));
+  bridge::ChunkedAdamW optimizer(engine, groups_of(*model), {}, timing_of(c));
   torch::manual_seed(5);
-  loop(c, model, optimizer, &outcome);
+  loop(c, *model, optimizer, &outcome);
   if (runtime->orchestrator() != nullptr) outcome.plans = runtime->orchestrator()->stats().plans;
   outcome.stats = runtime->manager().stats();
   outcome.peaks = runtime->ledger().peaks();
   outcome.smallest = runtime->smallest_budget();
   outcome.model_bytes = engine.model_data_bytes();
-  engine.visit([&](const std::string&, const char*, const void* bytes, Bytes count) { mix(&outcome.weights, bytes, count); });
+  for (const TracedTensor& tensor : engine.traced_model().tensors) outcome.tensors.push_back(tensor.spec);
+  outcome.weights = hash_of(engine);
   runtime->manager().check_invariants();
   runtime->pool().arena().check_invariants();
   return outcome;
@@ -266,7 +230,9 @@ TEST_P(Exactness, EqualsThePlainLoopBitForBit) {
   const int percent[] = {100, 60, 30};
   Bytes budget = roomy.smallest;
   if (c[kBudget] < 3) budget = std::max(budget, plain.peak_non_model + roomy.model_bytes / 100 * percent[c[kBudget]]);
-  const Outcome tight = run_engine(c, budget, io);
+  std::vector<TensorSpec> order;
+  if (c[kOrder] == 1) order.assign(roomy.tensors.rbegin(), roomy.tensors.rend());
+  const Outcome tight = run_engine(c, budget, io, std::move(order));
   EXPECT_EQ(tight.losses, plain.losses);
   EXPECT_EQ(tight.weights, plain.weights);
   EXPECT_LE(tight.peaks.total, budget);

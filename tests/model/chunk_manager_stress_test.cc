@@ -154,7 +154,7 @@ class Stress {
 
   std::vector<std::unique_ptr<MemoryTier>> tiers_;
   std::vector<std::unique_ptr<ThreadedLink>> links_;
-  ThreadWaiter waiter_{std::chrono::minutes(5)};
+  ThreadWaiter waiter_;
   VirtualClock clock_;
   std::array<Payload, kPayloads> payloads_;
   std::atomic<int> granted_ = 0;

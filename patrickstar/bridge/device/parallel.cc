@@ -4,6 +4,10 @@
 
 #include <cstring>
 
+#ifndef INTRA_OP_PARALLEL
+#error "at::parallel_for would run on one thread: compile this file with -fopenmp"
+#endif
+
 namespace patrickstar::bridge {
 
 ParallelFor torch_parallel_for() {

@@ -24,6 +24,7 @@ ChunkedAdamW::ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerPa
                            torch::optim::AdamWOptions defaults, UpdateTiming timing)
     : Optimizer(std::move(groups), std::make_unique<torch::optim::AdamWOptions>(defaults)), core_(engine.core()) {
   throw_if_error(core_->failure());
+  throw_if_error(core_->order().check());  // all of the model is attached by now
   for (const auto& group : param_groups()) {
     (void)adamw_options(group);
     for (const auto& tensor : group.params()) {
@@ -33,12 +34,12 @@ ChunkedAdamW::ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerPa
     }
   }
   schedule_ = make_update_schedule(timing, core_.get(), [this](Parameter& parameter) { return take_factors(parameter); });
-  core_->set_update_schedule(schedule_.get());
-  core_->runtime().manager().step_done();  // steps begin here
+  core_->set_update_schedule(schedule_.get(), timing);
+  end_step();  // steps begin here
 }
 
 ChunkedAdamW::~ChunkedAdamW() {
-  if (core_->update_schedule() == schedule_.get()) core_->set_update_schedule(nullptr);
+  if (core_->update_schedule() == schedule_.get()) core_->forget_update_schedule();
 }
 
 std::optional<AdamWFactors> ChunkedAdamW::take_factors(Parameter& parameter) {
@@ -50,7 +51,8 @@ std::optional<AdamWFactors> ChunkedAdamW::take_factors(Parameter& parameter) {
     found = group_of_.find(parameter.key());
     if (found == group_of_.end()) return std::nullopt;
   }
-  return adamw_factors(adamw_options(param_groups()[found->second]), ++parameter.step, grad_scale_);
+  const AdamWOptions options = adamw_options(param_groups()[found->second]);
+  return adamw_factors(options, ++parameter.step, grad_scale_);
 }
 
 double ChunkedAdamW::clip_grad_norm_(double max_norm) {
@@ -78,15 +80,19 @@ torch::Tensor ChunkedAdamW::step(LossClosure closure) {
   const at::NoGradGuard no_grad;
   throw_if_error(core_->failure());
   throw_if_error(core_->runtime().gate().take_latched().with_context(
-      "[optimizer] step() did nothing, because an operator failed since the last one"));
+      "[optimizer] step() did nothing, because an operator failed since the last one" + schedule_->after_a_failure()));
   schedule_->step();
   grad_scale_ = 1.0;
   ++steps_;
+  end_step();
+  return loss;
+}
+
+void ChunkedAdamW::end_step() {
   core_->runtime().manager().step_done();
   if (EventSink* events = core_->runtime().options().events; events != nullptr) {
     events->on_event({.kind = EventKind::kStep, .bytes = steps_, .time = core_->runtime().clock().now()});
   }
-  return loss;
 }
 
 }  // namespace patrickstar::bridge

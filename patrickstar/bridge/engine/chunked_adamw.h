@@ -19,7 +19,8 @@ namespace patrickstar::bridge {
 
 class ChunkedAdamW final : public torch::optim::Optimizer {
  public:
-  // Every parameter of the groups must be attached to `engine`. Throws Error: one is not; amsgrad.
+  // Every parameter of the groups must be attached to `engine`. Throws Error: one is not; amsgrad; EngineOptions::order is
+  // another model's.
   ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerParamGroup> groups, torch::optim::AdamWOptions defaults = {},
                UpdateTiming timing = UpdateTiming::kDeferred);
   ChunkedAdamW(Engine& engine, std::vector<torch::Tensor> parameters, torch::optim::AdamWOptions defaults = {},
@@ -28,7 +29,8 @@ class ChunkedAdamW final : public torch::optim::Optimizer {
 
   // Hyperparameters are taken as they are now (kOverlapped: as they were when each gradient arrived). Throws Error: an operator
   // that failed since the last step (told once, and nothing was done: zero_grad() and go on), an attach that failed, a transfer
-  // that failed here. After the last some tiles may be updated and others not: resume from a checkpoint.
+  // that failed here. After the last call it again before zero_grad(): it goes on with the tiles that are left, and nothing is
+  // lost.
   torch::Tensor step(LossClosure closure = nullptr) override;
   // The global norm of all gradients, and the factor by which the next step() scales them so that it is at most `max_norm`.
   // Exact: the same bits for every budget. Throws Error; with kOverlapped always.
@@ -36,6 +38,7 @@ class ChunkedAdamW final : public torch::optim::Optimizer {
 
  private:
   std::optional<AdamWFactors> take_factors(Parameter& parameter);
+  void end_step();
 
   std::shared_ptr<EngineCore> core_;
   double grad_scale_ = 1.0;

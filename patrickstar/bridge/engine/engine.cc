@@ -76,7 +76,8 @@ void check_budget(const torch::nn::Module& module, const std::string& prefix, DT
 
 Engine::Engine(std::shared_ptr<Runtime> runtime, EngineOptions options) {
   if (options.dtype == DType::kFloat32) options.gradients = GradientPlacement::kOwnChunks;
-  core_ = std::make_shared<EngineCore>(std::move(runtime), options.dtype, options.gradients);
+  core_ = std::make_shared<EngineCore>(std::move(runtime), ModelScheme{options.dtype, options.gradients},
+                                       TensorOrder(std::move(options.order)));
 }
 
 Engine::~Engine() {
@@ -107,10 +108,13 @@ void Engine::attach(torch::nn::Module& module, const std::string& prefix) {
   }
   if (specs.empty()) return;
   check_budget(module, path, core_->data().dtype(), core_->runtime().options().memory_budget);
-  core_->runtime().reserve_disk(core_->data().bytes_to_add(specs));
+  // Places by the Engine's order, ids by that of registration: the norm and whoever visits all tensors go by ids.
+  const std::vector<std::size_t> order = core_->order().order_of(specs);
+  core_->runtime().reserve_disk(core_->data().bytes_to_add(specs, order));
   std::size_t i = 0;
   try {
-    const std::vector<TensorId> ids = value_or_throw(core_->data().add(specs));
+    core_->order().placed(specs);
+    const std::vector<TensorId> ids = value_or_throw(core_->data().add(specs, order));
     for (; i < ids.size(); ++i) take_over_parameter(ids[i], specs[i], tensors[i]);
   } catch (const std::exception&) {
     core_->fail(status_of_current_exception().with_context(
@@ -147,6 +151,18 @@ std::int64_t Engine::parameter_count() const {
   std::int64_t count = 0;
   for (const auto& parameter : core_->parameters()) count += core_->data().layout().place(parameter->id()).elems;
   return count;
+}
+
+TracedModel Engine::traced_model() const {
+  const ModelData& data = core_->data();
+  const Layout& layout = data.layout();
+  TracedModel model{
+      .scheme = data.scheme(), .updates = core_->update_timing(), .tile_elems = layout.options().tile_elems, .tensors = {}};
+  for (std::size_t t = 0; t < layout.tensors(); ++t) {
+    const TensorPlace& place = layout.place(TensorId(t));
+    model.tensors.push_back({layout.tensor(TensorId(t)), place.group, data.chunk(place.chunk).param});
+  }
+  return model;
 }
 
 void Engine::visit(const Visitor& visitor) {

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "patrickstar/bridge/engine/engine_core.h"
 
@@ -26,6 +27,10 @@ struct EngineOptions {
   DType dtype = DType::kBFloat16;
   // kOwnChunks for accumulation over micro-batches, or to keep p.grad readable after step(). fp32 always has its own.
   GradientPlacement gradients = GradientPlacement::kInParameter;
+  // The order in which each attach() places its tensors (core/mem/tensor_order.h); empty: that of registration. It changes where
+  // bytes lie and no bits: tensors keep the ids, and sums the order, of registration. An optimizer refuses a list that is another
+  // model's. Names must differ: attach parts with a prefix.
+  std::vector<TensorSpec> order;
 };
 
 class Engine {
@@ -48,6 +53,8 @@ class Engine {
 
   Bytes model_data_bytes() const;
   std::int64_t parameter_count() const;
+  // The tensors behind the payloads, for a trace of this Engine's steps.
+  TracedModel traced_model() const;
   Runtime& runtime() { return core_->runtime(); }
   const std::shared_ptr<EngineCore>& core() const { return core_; }
 

@@ -4,10 +4,11 @@
 
 namespace patrickstar::bridge {
 
-EngineCore::EngineCore(std::shared_ptr<Runtime> runtime, DType dtype, GradientPlacement gradients)
+EngineCore::EngineCore(std::shared_ptr<Runtime> runtime, ModelScheme scheme, TensorOrder order)
     : runtime_(std::move(runtime)),
       parallel_for_(torch_parallel_for()),
-      data_(&runtime_->manager(), dtype, gradients, runtime_->options().layout, parallel_for_),
+      data_(&runtime_->manager(), scheme, runtime_->options().layout, parallel_for_),
+      order_(std::move(order)),
       updates_(this) {}
 
 EngineCore::~EngineCore() = default;

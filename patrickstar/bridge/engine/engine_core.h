@@ -11,6 +11,7 @@
 #include "patrickstar/bridge/engine/runtime.h"
 #include "patrickstar/bridge/engine/update_queue.h"
 #include "patrickstar/bridge/engine/update_schedule.h"
+#include "patrickstar/core/mem/tensor_order.h"
 
 namespace patrickstar::bridge {
 
@@ -21,15 +22,21 @@ enum class GradientNorm : std::uint8_t {
 
 class EngineCore : public std::enable_shared_from_this<EngineCore> {
  public:
-  EngineCore(std::shared_ptr<Runtime> runtime, DType dtype, GradientPlacement gradients);
+  EngineCore(std::shared_ptr<Runtime> runtime, ModelScheme scheme, TensorOrder order);
   ~EngineCore();
 
   Runtime& runtime() { return *runtime_; }
   ModelData& data() { return data_; }
+  TensorOrder& order() { return order_; }
   UpdateQueue& updates() { return updates_; }
   // Of the optimizer that was made last; null when it is gone.
   UpdateSchedule* update_schedule() const { return schedule_; }
-  void set_update_schedule(UpdateSchedule* schedule) { schedule_ = schedule; }
+  UpdateTiming update_timing() const { return timing_; }  // of the optimizer that was made last
+  void set_update_schedule(UpdateSchedule* schedule, UpdateTiming timing) {
+    schedule_ = schedule;
+    timing_ = timing;
+  }
+  void forget_update_schedule() { schedule_ = nullptr; }
   void gradient_arrived(Parameter& parameter) {
     if (schedule_ != nullptr) schedule_->gradient_arrived(parameter);
   }
@@ -54,8 +61,10 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   const std::shared_ptr<Runtime> runtime_;
   ParallelFor parallel_for_;
   ModelData data_;
+  TensorOrder order_;
   UpdateQueue updates_;
   UpdateSchedule* schedule_ = nullptr;
+  UpdateTiming timing_ = UpdateTiming::kDeferred;
   std::vector<std::unique_ptr<Parameter>> parameters_;
   std::unordered_map<const c10::TensorImpl*, Parameter*> by_tensor_;
   Status failure_;

@@ -11,10 +11,9 @@
 
 namespace patrickstar::bridge {
 
-ModelData::ModelData(ChunkManager* manager, DType dtype, GradientPlacement gradients, LayoutOptions layout,
-                     ParallelFor parallel_for)
-    : manager_(manager), dtype_(dtype), gradients_(gradients), parallel_for_(std::move(parallel_for)), layout_(layout) {
-  PS_CHECK(dtype != DType::kFloat32 || gradients == GradientPlacement::kOwnChunks);
+ModelData::ModelData(ChunkManager* manager, ModelScheme scheme, LayoutOptions layout, ParallelFor parallel_for)
+    : manager_(manager), scheme_(scheme), parallel_for_(std::move(parallel_for)), layout_(layout) {
+  PS_CHECK(scheme.dtype != DType::kFloat32 || scheme.gradient_chunks());
 }
 
 ModelData::~ModelData() {
@@ -35,23 +34,19 @@ Bytes ModelData::bytes_per_element(DType dtype, GradientPlacement gradients, Tra
   return value + states + (gradients == GradientPlacement::kOwnChunks ? value : 0);
 }
 
-Bytes ModelData::bytes_to_add(const std::vector<TensorSpec>& specs) const {
+Bytes ModelData::bytes_to_add(const std::vector<TensorSpec>& specs, std::span<const std::size_t> order) const {
   Layout trial = layout_;
-  for (const TensorSpec& spec : specs) trial.add(spec);
+  trial.add(specs, order);
   Bytes bytes = 0;
   for (std::size_t c = layout_.chunks(); c < trial.chunks(); ++c) {
-    const ChunkLayout& chunk = trial.chunk(ChunkId(c));
-    const bool has_gradients = chunk.training == Training::kTrained && gradients_ == GradientPlacement::kOwnChunks;
-    bytes += Layout::payload_bytes(chunk.elems, dtype_) * (has_gradients ? 2 : 1);
-    for (const TileRange& range : trial.tiles(ChunkId(c))) bytes += Layout::tile_bytes(range, states());
+    for (const ChunkPart& part : trial.parts(ChunkId(c), scheme_)) bytes += part.bytes;
   }
   return bytes;
 }
 
-Result<std::vector<TensorId>> ModelData::add(std::vector<TensorSpec> specs) {
-  std::vector<TensorId> ids;
+Result<std::vector<TensorId>> ModelData::add(std::vector<TensorSpec> specs, std::span<const std::size_t> order) {
   const std::size_t first_chunk = layout_.chunks();
-  for (TensorSpec& spec : specs) ids.push_back(layout_.add(std::move(spec)));
+  std::vector<TensorId> ids = layout_.add(std::move(specs), order);
   layout_.close();
   Status status;
   const auto take = [&](PayloadKind kind, std::string name, Bytes bytes) {
@@ -65,17 +60,17 @@ Result<std::vector<TensorId>> ModelData::add(std::vector<TensorSpec> specs) {
     return id.value();
   };
   for (std::size_t c = first_chunk; c < layout_.chunks(); ++c) {
-    const ChunkId id(c);
-    const ChunkLayout& chunk = layout_.chunk(id);
     ChunkPayloads payloads;
-    const Bytes bytes = Layout::payload_bytes(chunk.elems, dtype_);
-    payloads.param = take(PayloadKind::kParam, fmt::format("chunk {} param", c), bytes);
-    if (chunk.training == Training::kTrained && gradients_ == GradientPlacement::kOwnChunks) {
-      payloads.grad = take(PayloadKind::kGrad, fmt::format("chunk {} grad", c), bytes);
-    }
-    for (const TileRange& range : layout_.tiles(id)) {
-      const auto name = fmt::format("chunk {} tile {}", c, payloads.tiles.size());
-      payloads.tiles.push_back({range, take(PayloadKind::kState, name, Layout::tile_bytes(range, states()))});
+    for (const ChunkPart& part : layout_.parts(ChunkId(c), scheme_)) {
+      switch (part.kind) {
+        case PayloadKind::kParam: payloads.param = take(part.kind, fmt::format("chunk {} param", c), part.bytes); break;
+        case PayloadKind::kGrad: payloads.grad = take(part.kind, fmt::format("chunk {} grad", c), part.bytes); break;
+        case PayloadKind::kState: {
+          const std::string name = fmt::format("chunk {} tile {}", c, payloads.tiles.size());
+          payloads.tiles.push_back({part.tile, take(part.kind, name, part.bytes)});
+          break;
+        }
+      }
     }
     chunks_.push_back(std::move(payloads));
   }
@@ -85,31 +80,19 @@ Result<std::vector<TensorId>> ModelData::add(std::vector<TensorSpec> specs) {
 
 Placement ModelData::value_place(TensorId tensor) const {
   const TensorPlace& place = layout_.place(tensor);
-  return {chunks_[place.chunk.index()].param, place.offset * dtype_bytes(dtype_)};
+  return {chunks_[place.chunk.index()].param, place.offset * dtype_bytes(scheme_.dtype)};
 }
 
 Placement ModelData::gradient_place(TensorId tensor) const {
-  if (gradients_ == GradientPlacement::kInParameter) return value_place(tensor);
+  if (scheme_.gradients == GradientPlacement::kInParameter) return value_place(tensor);
   const TensorPlace& place = layout_.place(tensor);
-  return {chunks_[place.chunk.index()].grad, place.offset * dtype_bytes(dtype_)};
+  return {chunks_[place.chunk.index()].grad, place.offset * dtype_bytes(scheme_.dtype)};
 }
 
 float* ModelData::state_array(const TileRange& range, std::byte* base, StateKind kind) const {
-  const int slot = static_cast<int>(kind) - (dtype_ == DType::kFloat32 ? 1 : 0);
+  const int slot = static_cast<int>(kind) - (scheme_.dtype == DType::kFloat32 ? 1 : 0);
   PS_CHECK(slot >= 0);
   return reinterpret_cast<float*>(base + Layout::tile_state_offset(range, slot));
-}
-
-std::vector<Segment> ModelData::segments(const TileRange& range) const {
-  std::vector<Segment> segments;
-  for (const TensorId tensor : layout_.chunk(range.chunk).tensors) {
-    const TensorPlace& place = layout_.place(tensor);
-    const Elems begin = std::max(place.offset, range.begin);
-    const Elems end = std::min(place.offset + place.elems, range.begin + range.elems);
-    if (begin >= end) continue;
-    segments.push_back({tensor, begin - place.offset, begin, begin - range.begin, end - begin});
-  }
-  return segments;
 }
 
 Result<LeaseSet> ModelData::lease_for_filling(PayloadId payload) {
@@ -148,9 +131,9 @@ Status ModelData::fill(TensorId tensor, const void* value, DType from) {
   {
     auto leases = lease_for_filling(chunk(place.chunk).param);
     if (!leases.ok()) return leases.status();
-    void* to = leases.value().address(0) + place.offset * dtype_bytes(dtype_);
-    if (from == dtype_) {
-      parallel_copy(to, value, place.elems * dtype_bytes(dtype_));
+    void* to = leases.value().address(0) + place.offset * dtype_bytes(scheme_.dtype);
+    if (from == scheme_.dtype) {
+      parallel_copy(to, value, place.elems * dtype_bytes(scheme_.dtype));
     } else if (from == DType::kFloat32) {
       round_to_bf16(static_cast<const float*>(value), to, place.elems, parallel_for_);
     } else {
@@ -158,7 +141,7 @@ Status ModelData::fill(TensorId tensor, const void* value, DType from) {
     }
   }
   if (layout_.tensor(tensor).training == Training::kFrozen) return {};
-  const StateKind first = dtype_ == DType::kFloat32 ? StateKind::kExpAvg : StateKind::kMaster;
+  const StateKind first = scheme_.dtype == DType::kFloat32 ? StateKind::kExpAvg : StateKind::kMaster;
   return visit_state(tensor, first, AccessMode::kCreate, [&](float* data, Elems begin, Elems elems) {
     if (first != StateKind::kMaster) return;  // leasing for filling made the moments zero
     if (from == DType::kFloat32) {
@@ -170,14 +153,14 @@ Status ModelData::fill(TensorId tensor, const void* value, DType from) {
 }
 
 Status ModelData::rebuild_value(TensorId tensor, void* to) {
-  PS_CHECK(dtype_ == DType::kBFloat16);
+  PS_CHECK(scheme_.dtype == DType::kBFloat16);
   return visit_state(tensor, StateKind::kMaster, AccessMode::kRead, [&](float* data, Elems begin, Elems elems) {
     round_to_bf16(data, static_cast<std::uint16_t*>(to) + begin, elems, parallel_for_);
   });
 }
 
 Status ModelData::reseed(TensorId tensor, const void* value) {
-  PS_CHECK(dtype_ == DType::kBFloat16);
+  PS_CHECK(scheme_.dtype == DType::kBFloat16);
   return visit_state(tensor, StateKind::kMaster, AccessMode::kWrite, [&](float* data, Elems begin, Elems elems) {
     reseed_master(static_cast<const std::uint16_t*>(value) + begin, data, elems, parallel_for_);
   });

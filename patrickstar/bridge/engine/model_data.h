@@ -11,17 +11,14 @@
 #include <vector>
 
 #include "patrickstar/bridge/module/storage_backing.h"
-#include "patrickstar/core/base/dtype.h"
+#include "patrickstar/core/base/model_scheme.h"
 #include "patrickstar/core/base/parallel.h"
 #include "patrickstar/core/mem/chunk_manager.h"
 #include "patrickstar/core/mem/layout.h"
 
 namespace patrickstar::bridge {
 
-enum class GradientPlacement : std::uint8_t {
-  kInParameter,  // a 16-bit gradient takes the place of its parameter's bytes, which are dead by then
-  kOwnChunks,    // accumulation over micro-batches, or fp32 training
-};
+using patrickstar::GradientPlacement;
 
 // The state arrays of a tile, in the order in which they lie.
 enum class StateKind : std::uint8_t { kMaster, kExpAvg, kExpAvgSq };
@@ -37,36 +34,27 @@ struct ChunkPayloads {
   std::vector<TilePayload> tiles;
 };
 
-// A run of one tensor's elements within one tile.
-struct Segment {
-  TensorId tensor;
-  Elems in_tensor = 0;  // first element, counted from the tensor's
-  Elems in_chunk = 0;   // the same, counted from the chunk's
-  Elems in_tile = 0;    // and from the tile's
-  Elems elems = 0;
-};
-
 class ModelData {
  public:
   // `manager` outlives it.
-  ModelData(ChunkManager* manager, DType dtype, GradientPlacement gradients, LayoutOptions layout, ParallelFor parallel_for);
+  ModelData(ChunkManager* manager, ModelScheme scheme, LayoutOptions layout, ParallelFor parallel_for);
   ~ModelData();
   ModelData(const ModelData&) = delete;
   ModelData& operator=(const ModelData&) = delete;
 
-  // Places tensors, closes their chunks and takes their disk slots. Errors: disk full; then they are placed without payloads, and
-  // nothing can be done with it but to destroy it.
-  Result<std::vector<TensorId>> add(std::vector<TensorSpec> specs);
-  // The bytes that add(specs) would take, to the byte.
-  Bytes bytes_to_add(const std::vector<TensorSpec>& specs) const;
+  // Places tensors, closes their chunks and takes their disk slots. Ids are those of `specs`, places those of `order` (indices
+  // into `specs`). Errors: disk full; then they are placed without payloads, and nothing can be done with it but to destroy it.
+  Result<std::vector<TensorId>> add(std::vector<TensorSpec> specs, std::span<const std::size_t> order);
+  // The bytes that add() would take, to the byte.
+  Bytes bytes_to_add(const std::vector<TensorSpec>& specs, std::span<const std::size_t> order) const;
   // The bytes that `add` would take, by kind of training, without the alignment of chunks to pages.
   static Bytes bytes_per_element(DType dtype, GradientPlacement gradients, Training training);
 
-  DType dtype() const { return dtype_; }
-  GradientPlacement gradients() const { return gradients_; }
+  const ModelScheme& scheme() const { return scheme_; }
+  DType dtype() const { return scheme_.dtype; }
+  GradientPlacement gradients() const { return scheme_.gradients; }
   const Layout& layout() const { return layout_; }
   const ChunkPayloads& chunk(ChunkId id) const { return chunks_[id.index()]; }
-  int states() const { return dtype_ == DType::kFloat32 ? 2 : 3; }
   Bytes bytes() const { return bytes_; }  // all payloads, with padding
   ChunkManager& manager() { return *manager_; }
 
@@ -74,7 +62,6 @@ class ModelData {
   Placement gradient_place(TensorId tensor) const;
   // The pointer to one state array of a tile that is leased at `base`. REQUIRES: the scheme has that state.
   float* state_array(const TileRange& range, std::byte* base, StateKind kind) const;
-  std::vector<Segment> segments(const TileRange& range) const;
   // Where a payload has no contents yet, everything of it becomes zero.
   Result<LeaseSet> lease_for_filling(PayloadId payload);
 
@@ -91,8 +78,7 @@ class ModelData {
 
  private:
   ChunkManager* const manager_;
-  const DType dtype_;
-  const GradientPlacement gradients_;
+  const ModelScheme scheme_;
   ParallelFor parallel_for_;
   Layout layout_;
   std::vector<ChunkPayloads> chunks_;

@@ -128,7 +128,15 @@ class GradientArrival final : public torch::autograd::FunctionPostHook {
   GradientArrival(Parameter* parameter, std::weak_ptr<EngineCore> core) : parameter_(parameter), core_(std::move(core)) {}
   torch::autograd::variable_list operator()(const torch::autograd::variable_list& outputs,
                                             const torch::autograd::variable_list&) override {
-    if (const auto core = core_.lock(); core != nullptr && watching) parameter_->gradient_arrived();
+    const auto core = core_.lock();
+    if (core == nullptr || !watching) return outputs;
+    try {
+      parameter_->gradient_arrived();
+    } catch (const Error& error) {
+      // Whoever catches it in his backward must not step() without this gradient unaware.
+      core->runtime().gate().fail({}, Status(error.code(), error.what()));
+      throw;
+    }
     return outputs;
   }
   bool watching = true;
@@ -196,12 +204,14 @@ Result<Placement> Parameter::locate_value() {
 
 Status Parameter::take_over_writes() {
   if (core_->data().dtype() == DType::kFloat32 || training_ == Training::kFrozen) return {};
-  if (place_holds_.load() != PlaceHolds::kValue || !written_.exchange(false)) return {};
+  if (place_holds_.load() != PlaceHolds::kValue || !written_.load()) return {};
   const Placement place = core_->data().value_place(id_);
   const Access access{place.payload, AccessMode::kRead};
   auto leases = core_->runtime().manager().acquire({&access, 1});
   if (!leases.ok()) return leases.status();
-  return core_->data().reseed(id_, leases.value().address(0) + place.offset);
+  PS_RETURN_IF_ERROR(core_->data().reseed(id_, leases.value().address(0) + place.offset));
+  written_.store(false);
+  return {};
 }
 
 // --- gradient ---------------------------------------------------------------------------------------------------------------

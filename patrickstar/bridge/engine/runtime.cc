@@ -74,9 +74,12 @@ Status Runtime::start() {
                   fmt::format("[runtime] a memory budget of {} is impossible: the smallest is {} before any model",
                               format_bytes(options_.memory_budget), format_bytes(kSmallestBudget)));
   }
-  auto disk = open_disk(
-      {.directory = options_.spill_dir, .capacity = options_.disk_capacity, .io = options_.io, .direct = options_.direct},
-      *options_.file_ops);
+  auto disk = open_disk({.directory = options_.spill_dir,
+                         .capacity = options_.disk_capacity,
+                         .io = options_.io,
+                         .direct = options_.direct,
+                         .threads = options_.io_threads},
+                        *options_.file_ops);
   if (!disk.ok()) return disk.status();
   disk_.file = std::move(disk.value().file);
   disk_.tier = std::move(disk.value().tier);
@@ -103,7 +106,9 @@ Status Runtime::start() {
                                                                 .clock = &clock_,
                                                                 .compute_ledger = &pool_->ledger(),
                                                                 .schedule = orchestrator_.get(),
-                                                                .events = options_.events});
+                                                                .events = options_.events,
+                                                                .warn_after = options_.warn_after.count(),
+                                                                .time_out = options_.time_out.count()});
   gate_ = std::make_unique<OperatorGate>(manager_.get());
   pool_->set_room_maker(this);
   use_pool(pool_);

@@ -31,11 +31,14 @@ struct RuntimeOptions {
   Bytes disk_capacity = 0;             // 0: what the file system has
   IoBackend io = IoBackend::kAuto;
   DirectIo direct = DirectIo::kAuto;
+  int io_threads = DiskOptions{}.threads;  // of the pread back end
   LayoutOptions layout;
   Prefetch prefetch = Prefetch::kPlanned;
   Bytes ring = PlanOptions{}.ring;  // room for payloads on their way in and out
-  // A wait in which nothing happens for so long ends with an error.
-  std::chrono::seconds time_out{120};
+  // A wait for one thing for so long is told by the log, once, with who waits for what: a disk that is stuck shows early.
+  std::chrono::nanoseconds warn_after{ChunkManagerOptions{}.warn_after};
+  // A wait in which nothing happens for so long ends with an error that says the same.
+  std::chrono::nanoseconds time_out{ChunkManagerOptions{}.time_out};
   EventSink* events = nullptr;            // outlives the Runtime; may be null
   FileOps* file_ops = &posix_file_ops();  // the seam to the operating system's files; outlives the Runtime
 };
@@ -70,7 +73,7 @@ class Runtime final : private RoomMaker {
   void reserve_disk(Bytes bytes);
 
  private:
-  explicit Runtime(const RuntimeOptions& options) : options_(options), waiter_(options.time_out) {}
+  explicit Runtime(const RuntimeOptions& options) : options_(options) {}
   Status start();
   Status make_room(Bytes bytes) override;
 

@@ -8,13 +8,7 @@
 
 namespace patrickstar::bridge {
 
-UpdateQueue::Tiles UpdateQueue::tiles_of(TensorId tensor) const {
-  const Layout& layout = core_->data().layout();
-  const TensorPlace& place = layout.place(tensor);
-  const Elems tile = layout.options().tile_elems;
-  const auto first = static_cast<std::size_t>(place.offset / tile);
-  return {first, static_cast<std::size_t>((place.offset + place.elems - 1) / tile) - first + 1};
-}
+Layout::TileSpan UpdateQueue::tiles_of(TensorId tensor) const { return core_->data().layout().tiles_of(tensor); }
 
 void UpdateQueue::put(TensorId tensor, const AdamWFactors& factors) {
   const std::lock_guard lock(mutex_);
@@ -45,7 +39,7 @@ Status UpdateQueue::run_tile_locked(ChunkId chunk, std::size_t index) {
   ModelData& data = core_->data();
   const ChunkPayloads& payloads = data.chunk(chunk);
   const TilePayload& tile = payloads.tiles[index];
-  std::vector<Segment> segments = data.segments(tile.range);
+  std::vector<Segment> segments = data.layout().segments(tile.range);
   std::erase_if(segments, [&](const Segment& segment) { return !part_due(segment.tensor, index); });
   if (segments.empty()) return {};
   const auto in_own_chunk = [&](const Segment& segment) { return core_->parameter(segment.tensor).gradient_beside() == nullptr; };
@@ -88,7 +82,7 @@ Status UpdateQueue::run_tile_locked(ChunkId chunk, std::size_t index) {
 
 Status UpdateQueue::complete(TensorId tensor) {
   const std::lock_guard lock(mutex_);
-  const Tiles tiles = tiles_of(tensor);
+  const Layout::TileSpan tiles = tiles_of(tensor);
   const ChunkId chunk = core_->data().layout().place(tensor).chunk;
   for (std::size_t i = 0; i < tiles.count && due(tensor); ++i) PS_RETURN_IF_ERROR(run_tile_locked(chunk, tiles.first + i));
   return {};

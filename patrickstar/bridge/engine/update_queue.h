@@ -39,11 +39,7 @@ class UpdateQueue {
     std::vector<bool> done;  // by tile, from the first that holds a part of the tensor
     std::size_t left = 0;    // tiles
   };
-  struct Tiles {
-    std::size_t first = 0;
-    std::size_t count = 0;
-  };
-  Tiles tiles_of(TensorId tensor) const;
+  Layout::TileSpan tiles_of(TensorId tensor) const;
   bool part_due(TensorId tensor, std::size_t tile) const;
   Status run_tile_locked(ChunkId chunk, std::size_t tile);
 

@@ -3,6 +3,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
+#include <atomic>
+#include <string>
 
 #include "patrickstar/bridge/engine/engine_core.h"
 #include "patrickstar/bridge/engine/error.h"
@@ -11,44 +13,67 @@ namespace patrickstar::bridge {
 namespace {
 
 // Puts every update that has a gradient into the queue.
+//
+// [Note: a step that fails] First comes what may fail before anything is put: then nothing has happened, and step() can be called
+// again. Once all are put they are due whatever fails: step() again, or whoever needs a parameter, goes on with the tiles that
+// are left (UpdateQueue knows them). Either way no update is lost and none is done twice.
 class Deferred : public UpdateSchedule {
  public:
   Deferred(EngineCore* core, TakeFactors take_factors) : core_(core), take_factors_(std::move(take_factors)) {}
 
-  void step() override {
-    for (const auto& parameter : core_->parameters()) {
-      if (!parameter->has_gradient() || parameter->updated_in_backward) continue;
-      throw_if_error(core_->updates().complete(parameter->id()));  // from the step before: the same gradient once more, as torch
-      put(*parameter);
+  void gradient_arrived(Parameter&) override { all_put_ = false; }
+
+  void step() final {
+    if (!all_put_) {
+      for (const auto& parameter : core_->parameters()) {
+        if (!takes_part(*parameter)) continue;
+        throw_if_error(
+            core_->updates().complete(parameter->id()));  // from the step before: the same gradient once more, as torch
+        throw_if_error(parameter->take_over_writes());
+      }
+      for (const auto& parameter : core_->parameters()) {
+        if (takes_part(*parameter)) (void)put(*parameter);
+      }
+      all_put_ = true;
     }
+    run();
+    all_put_ = false;
+    for (const auto& parameter : core_->parameters()) parameter->updated_in_backward = false;
+  }
+
+ protected:
+  // After all updates were put. Throws Error; called again then.
+  virtual void run() {
     // A gradient that autograd's own memory holds would go with zero_grad(); there everything is at hand anyway.
     for (const auto& parameter : core_->parameters()) {
       if (parameter->gradient_beside() != nullptr) throw_if_error(core_->updates().complete(parameter->id()));
     }
   }
-
- protected:
-  // False: it is in no group of this optimizer.
+  // False: it is in no group of this optimizer. REQUIRES: writes by the user were taken over.
   bool put(Parameter& parameter) {
-    throw_if_error(parameter.take_over_writes());
     const auto factors = take_factors_(parameter);
     if (!factors.has_value()) return false;
     core_->updates().put(parameter.id(), *factors);
     parameter.update_put();
     return true;
   }
-  EngineCore& core() { return *core_; }
+  EngineCore& core() const { return *core_; }
 
  private:
+  static bool takes_part(const Parameter& parameter) { return parameter.has_gradient() && !parameter.updated_in_backward; }
+
   EngineCore* const core_;
   const TakeFactors take_factors_;
+  std::atomic<bool> all_put_ = false;  // by a step() that failed since; gradients arrive on several threads
 };
 
 class AtStep final : public Deferred {
  public:
   using Deferred::Deferred;
-  void step() override {
-    Deferred::step();
+
+ private:
+  void run() override {
+    Deferred::run();
     throw_if_error(core().updates().complete_all());
   }
 };
@@ -65,34 +90,43 @@ class Overlapped final : public Deferred {
               " got a second gradient before step(): updates overlapped with backward "
               "take one backward() a step and no re-entrant checkpointing across a shared parameter; use deferred updates"));
     }
+    Deferred::gradient_arrived(parameter);
+    throw_if_error(parameter.take_over_writes());
     if (!put(parameter)) return;
     parameter.updated_in_backward = true;
-    if (parameter.gradient_beside() != nullptr) return throw_if_error(core().updates().complete(parameter.id()));
+    // From here on it is due, so what fails is only put off: to step(), or to whoever needs it next, who is told if it fails
+    // again. A backward that ended here would leave some parameters a step ahead of the others.
+    if (parameter.gradient_beside() != nullptr) return (void)core().updates().complete(parameter.id());
     ModelData& data = core().data();
     const ChunkId chunk = data.layout().place(parameter.id()).chunk;
     const auto& tiles = data.chunk(chunk).tiles;
     for (std::size_t i = 0; i < tiles.size(); ++i) {
-      if (waits_for_forward(tiles[i])) continue;
-      const std::vector<Segment> segments = data.segments(tiles[i].range);
+      if (waits_for_forward(tiles[i].payload)) continue;
+      const std::vector<Segment> segments = data.layout().segments(tiles[i].range);
       // Once for all its tensors: a tile that is run for each of them in turn would be moved as often.
       const bool complete = std::all_of(segments.begin(), segments.end(),
                                         [&](const Segment& segment) { return core().updates().due(segment.tensor); });
       const bool mine =
           std::any_of(segments.begin(), segments.end(), [&](const Segment& segment) { return segment.tensor == parameter.id(); });
-      if (complete && mine) throw_if_error(core().updates().run_tile(chunk, i));
+      if (complete && mine) (void)core().updates().run_tile(chunk, i);
     }
-  }
-
-  void step() override {
-    Deferred::step();
-    for (const auto& parameter : core().parameters()) parameter->updated_in_backward = false;
   }
 
   bool can_clip() const override { return false; }
 
- private:
-  // Every fourth tile, so that the disk has as much to do in forward as in backward (limits.md, the split schedule).
-  static bool waits_for_forward(const TilePayload& tile) { return tile.payload.index() % 4 == 3; }
+  std::string after_a_failure() const override {
+    std::size_t ahead = 0;
+    std::size_t trained = 0;
+    for (const auto& parameter : core().parameters()) {
+      if (parameter->training() == Training::kFrozen) continue;
+      ++trained;
+      if (parameter->updated_in_backward) ++ahead;
+    }
+    if (ahead == 0) return "";
+    return " (" + std::to_string(ahead) + " of " + std::to_string(trained) +
+           " parameters have got their update in that backward and are a step ahead of the others: resume from a checkpoint, or "
+           "call step() again to go on with it as it is)";
+  }
 };
 
 }  // namespace

@@ -16,6 +16,8 @@ std::string format_bytes(Bytes bytes) {
   return fmt::format("{} B", bytes);
 }
 
+std::string seconds_text(Nanos time) { return fmt::format("{:.1f} s", static_cast<double>(time) * 1e-9); }
+
 Result<Bytes> parse_bytes(std::string_view text) {
   const auto bad = [&] {
     return Status(StatusCode::kInvalidArgument,

@@ -1,11 +1,13 @@
 // ChunkManager: payloads and what is known of them. chunk_manager_lease.cc: acquire and release. chunk_manager_room.cc: room,
-// copies and transfers. chunk_manager_wait.cc: who waits for whom, and the invariants.
+// copies and transfers. chunk_manager_wait.cc: who waits for whom, and the invariants. chunk_manager_report.cc: what
+// is told: events, reports, texts.
 #include "patrickstar/core/mem/chunk_manager.h"
 
 #include <algorithm>
 #include <utility>
 
 #include "patrickstar/core/base/check.h"
+#include "patrickstar/core/mem/chunk_manager_scope.h"
 
 namespace patrickstar {
 
@@ -16,7 +18,10 @@ ChunkManager::ChunkManager(ChunkManagerOptions options)
       compute_ledger_(options.compute_ledger),
       events_(options.events),
       schedule_(options.schedule),
-      prefetch_depth_(options.prefetch_depth) {
+      prefetch_depth_(options.prefetch_depth),
+      warn_after_(options.warn_after),
+      warn_(std::move(options.warn)),
+      time_out_(options.time_out) {
   PS_CHECK(!levels_.empty() && levels_.size() <= static_cast<std::size_t>(kMaxLevels) && waiter_ != nullptr && clock_ != nullptr);
   for (int level = 0; level < bottom(); ++level) {
     PS_CHECK(levels_[static_cast<std::size_t>(level)].policy != nullptr);
@@ -25,7 +30,11 @@ ChunkManager::ChunkManager(ChunkManagerOptions options)
 }
 
 ChunkManager::~ChunkManager() {
-  PS_CHECK(drain().ok());
+  {
+    Lock lock(mutex_);
+    const WaitScope scope(this);
+    while (transfers_under_way_ > 0) (void)wait(lock, {.cause = WaitCause::kRest});  // however long: there is nobody to tell
+  }
   PS_CHECK(leases_ == 0);
   for (std::size_t i = 0; i < payloads_.size(); ++i) {
     if (payloads_[i].alive) remove(PayloadId(i));
@@ -37,12 +46,6 @@ int ChunkManager::nearest_valid(const Payload& payload) {
     if (payload.copies[static_cast<std::size_t>(level)].state == CopyState::kValid) return level;
   }
   return -1;
-}
-
-void ChunkManager::emit(EventKind kind, PayloadId id, int level) {
-  if (events_ == nullptr) return;
-  const Payload& payload = at(id);
-  events_->on_event({kind, static_cast<std::uint8_t>(level), id, payload.spec.bytes, clock_->now(), payload.spec.name});
 }
 
 // --- payloads ---------------------------------------------------------------------------------------------------------------
@@ -66,8 +69,10 @@ Result<PayloadId> ChunkManager::add(PayloadSpec spec) {
 
 void ChunkManager::discard(PayloadId id) {
   Lock lock(mutex_);
+  const WaitScope scope(this);
   PS_CHECK(at(id).alive && at(id).pins == 0);
-  while (at(id).moving()) PS_CHECK(wait(lock).ok());
+  // However long: a transfer depends on nobody, and ends.
+  while (at(id).moving()) (void)wait(lock, {.cause = WaitCause::kTransfer, .payload = id});
   for (int level = 0; level <= bottom(); ++level) {
     if (at(id).copies[static_cast<std::size_t>(level)].state != CopyState::kNone) free_copy(id, level);
   }

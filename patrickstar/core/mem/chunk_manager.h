@@ -14,18 +14,24 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "patrickstar/core/base/clock.h"
+#include "patrickstar/core/base/log.h"
 #include "patrickstar/core/mem/lease.h"
 #include "patrickstar/core/mem/ledger.h"
 #include "patrickstar/core/mem/link.h"
 #include "patrickstar/core/mem/manager_stats.h"
 #include "patrickstar/core/mem/payload.h"
+#include "patrickstar/core/mem/payload_report.h"
+#include "patrickstar/core/mem/wait_board.h"
 #include "patrickstar/core/mem/waiter.h"
 #include "patrickstar/core/obs/event.h"
 #include "patrickstar/core/policy/eviction_policy.h"
@@ -50,6 +56,12 @@ struct ChunkManagerOptions {
   Bytes prefetch_depth = 24 * kMiB;
   Schedule* schedule = nullptr;  // outlives the manager; may be null: nothing is brought before it is asked for
   EventSink* events = nullptr;   // may be null
+  // A wait for one thing for so long is told, once: who waits for what, and what is under way. The first bytes of a disk that
+  // sleeps may take some seconds.
+  Nanos warn_after = 10'000'000'000;
+  std::function<void(std::string_view)> warn = log_warning;  // any thread, with no lock held
+  // A wait in which nothing at all happens for so long ends with kTimedOut and the same text.
+  Nanos time_out = 120'000'000'000;
 };
 
 class ChunkManager final : public TransferSink {
@@ -86,13 +98,15 @@ class ChunkManager final : public TransferSink {
   std::string name_of(PayloadId payload) const;
   Bytes bytes_of(PayloadId payload) const;
   ManagerStats stats() const;
-  void check_invariants() const;  // PS_CHECKs
+  std::vector<PayloadReport> report() const;  // of the payloads there are; a scan, so not in a step
+  void check_invariants() const;              // PS_CHECKs
 
   void transfer_done(const Transfer& transfer, Status status) override;  // for links
 
  private:
   friend class LeaseSet;
   class RoomSeeker;
+  class WaitScope;
   using Lock = std::unique_lock<std::mutex>;
   // The acquire that may hold some of its payloads and lack others: one at a time, so that no two can each hold what the
   // other lacks.
@@ -134,12 +148,18 @@ class ChunkManager final : public TransferSink {
   bool start_prefetch(PayloadId id);
   MomentFacts facts();
   void give_back(int level, Place place, Bytes bytes);
-  Status wait(Lock& lock);
-  Status wait_for_lease(Lock& lock);
+  Status wait(Lock& lock, const WaitFor& what);
+  void begin_waiting(std::uint32_t thread, const WaitFor& what);
+  void end_waiting();
+  bool tell_if_long(Lock& lock, std::uint32_t thread);
+  Status wait_for_lease(Lock& lock, const WaitFor& room);
   Status can_wait_for_lease(std::uint32_t thread) const;
   void progress();
   std::uint32_t holder_of_this_thread();
   std::string holders_text() const;
+  std::string goal_text(std::uint32_t thread, const WaitFor& what, Nanos now) const;
+  std::string waits_text(Nanos now) const;      // who waits for what
+  std::string transfers_text(Nanos now) const;  // what is under way
 
   // copies and transfers
   void start_transfer(PayloadId id, int from, int to, Urgency urgency);
@@ -148,7 +168,13 @@ class ChunkManager final : public TransferSink {
   void free_copy(PayloadId id, int level);
   bool is_candidate(PayloadId id, int level) const;
   void update_candidate(PayloadId id, int level);
-  void emit(EventKind kind, PayloadId id, int level);
+  void emit(EventKind kind, PayloadId id, int level, std::string_view why = {});
+  void emit_wait(EventKind kind, std::uint32_t thread);
+  void emit_readings();
+  void set_ahead(PayloadId id);
+  void used(PayloadId id);
+  void note_resident(Payload* payload);
+  void note_gone(Payload* payload);
 
   std::vector<Level> levels_;
   Waiter* const waiter_;
@@ -157,6 +183,9 @@ class ChunkManager final : public TransferSink {
   EventSink* const events_;
   Schedule* const schedule_;
   const Bytes prefetch_depth_;
+  const Nanos warn_after_;
+  const std::function<void(std::string_view)> warn_;
+  const Nanos time_out_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
@@ -179,8 +208,12 @@ class ChunkManager final : public TransferSink {
   std::uint64_t releases_ = 0;       // of leases, ever
   std::int64_t blocked_leases_ = 0;  // of threads that are blocked in this epoch
   int waiting_ = 0;                  // threads in wait()
+  WaitBoard waits_;                  // what they wait for
   int room_seekers_ = 0;             // threads in make_room()
   ManagerStats stats_;
+  Bytes moving_bytes_ = 0;           // of transfers under way
+  Bytes ahead_bytes_ = 0;            // of payloads that are `ahead`
+  std::array<Bytes, 5> readings_{};  // as last told
 };
 
 }  // namespace patrickstar

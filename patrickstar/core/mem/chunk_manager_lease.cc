@@ -6,6 +6,7 @@
 
 #include "patrickstar/core/base/check.h"
 #include "patrickstar/core/mem/chunk_manager.h"
+#include "patrickstar/core/mem/chunk_manager_scope.h"
 
 namespace patrickstar {
 
@@ -35,7 +36,10 @@ bool ChunkManager::ready_now(const Payload& payload, AccessMode mode) const {
 void ChunkManager::grant(std::span<const Access> accesses, QueueId queue, LeaseSet* leases) {
   for (const Access& access : accesses) {
     Payload& payload = at(access.payload);
-    if (payload.copies[0].state == CopyState::kReserved) payload.copies[0].state = CopyState::kValid;
+    if (payload.copies[0].state == CopyState::kReserved) {
+      payload.copies[0].state = CopyState::kValid;
+      note_resident(&payload);
+    }
     if (access.mode != AccessMode::kRead) {
       for (int level = 1; level <= bottom(); ++level) {
         if (payload.copies[static_cast<std::size_t>(level)].state == CopyState::kValid) free_copy(access.payload, level);
@@ -43,6 +47,7 @@ void ChunkManager::grant(std::span<const Access> accesses, QueueId queue, LeaseS
     }
     leases->push({access.payload, payload.copies[0].place.address()});
     ++stats_.accesses;
+    used(access.payload);
     emit(EventKind::kAccess, access.payload, 0);
   }
   for (int level = 0; level < bottom(); ++level) levels_[static_cast<std::size_t>(level)].policy->used(accesses);
@@ -51,6 +56,7 @@ void ChunkManager::grant(std::span<const Access> accesses, QueueId queue, LeaseS
   leases->holder_ = holder_of_this_thread();
   ++held_[leases->holder_];
   ++leases_;
+  emit_readings();
   if (schedule_ == nullptr) return;
   schedule_->granted(accesses, facts());
   pump();
@@ -63,13 +69,19 @@ bool ChunkManager::gathered(const Payload& payload, AccessMode mode) const {
 
 // The slow way: pins everything first, so that nothing that is there goes while the rest is brought.
 Status ChunkManager::gather(Lock& lock, std::span<const Access> accesses) {
+  const WaitScope scope(this);
   PS_RETURN_IF_ERROR(begin_gathering(lock, accesses));
   for (const Access& access : accesses) {
     pin(access.payload);
-    const Payload& payload = at(access.payload);
-    if (payload.copies[0].state == CopyState::kFilling) ++stats_.late;
+    Payload& payload = at(access.payload);
+    if (payload.copies[0].state == CopyState::kFilling) {
+      ++stats_.late;
+      ++payload.counts.late;
+      emit(EventKind::kLate, access.payload, 0);
+    }
     if (payload.copies[0].state != CopyState::kNone || payload.pins > 1) continue;
     ++stats_.misses;
+    ++payload.counts.misses;
     emit(EventKind::kMiss, access.payload, 0);
   }
   Status status;
@@ -98,7 +110,7 @@ Status ChunkManager::begin_gathering(Lock& lock, std::span<const Access> accesse
       blocked_leases_ += held_[me];
       if (held_[me] > 0) changed_.notify_all();  // who gathers may wait for one of our leases and must look again
     }
-    status = wait(lock);
+    status = wait(lock, {.cause = WaitCause::kTurn});
   }
   if (seen == epoch_) blocked_leases_ -= held_[me];
   if (status.ok()) gathering_ = Gathering{.accesses = accesses, .thread = me};
@@ -126,7 +138,7 @@ Status ChunkManager::bring_up(Lock& lock, PayloadId id, AccessMode mode) {
   failures_.erase(id);
   while (!gathered(at(id), mode)) {
     if (at(id).moving()) {
-      PS_RETURN_IF_ERROR(wait(lock));
+      PS_RETURN_IF_ERROR(wait(lock, {.cause = WaitCause::kTransfer, .payload = id}));
       const auto failed = failures_.find(id);
       if (failed != failures_.end() && !at(id).moving()) return failed->second;
       continue;

@@ -7,6 +7,7 @@
 #include "patrickstar/core/base/check.h"
 #include "patrickstar/core/base/text.h"
 #include "patrickstar/core/mem/chunk_manager.h"
+#include "patrickstar/core/mem/chunk_manager_scope.h"
 
 namespace patrickstar {
 
@@ -14,6 +15,7 @@ namespace patrickstar {
 
 Status ChunkManager::make_room(Bytes bytes) {
   Lock lock(mutex_);
+  const WaitScope scope(this);
   return make_room(lock, 0, bytes);
 }
 
@@ -52,6 +54,9 @@ class ChunkManager::RoomSeeker {
 // Returns when `bytes` were freed on the level since the call, or fewer if no more can be: the caller tries again and comes back.
 Status ChunkManager::make_room(Lock& lock, int level, Bytes bytes) {
   const RoomSeeker seeker(this);
+  const bool gathers = gathering_ && gathering_->thread == holder_of_this_thread();
+  const WaitFor room{
+      .cause = WaitCause::kRoom, .payload = gathers ? gathering_->bringing : PayloadId(), .level = level, .bytes = bytes};
   const auto l = static_cast<std::size_t>(level);
   const Bytes freed_before = freed_bytes_[l];
   const std::int64_t failed_before = failed_write_backs_;
@@ -68,7 +73,7 @@ Status ChunkManager::make_room(Lock& lock, int level, Bytes bytes) {
       }
       if (freed > 0) return {};
     }
-    PS_RETURN_IF_ERROR(transfers_under_way_ > 0 ? wait(lock) : wait_for_lease(lock));
+    PS_RETURN_IF_ERROR(transfers_under_way_ > 0 ? wait(lock, room) : wait_for_lease(lock, room));
   }
 }
 
@@ -92,6 +97,7 @@ Status ChunkManager::evict(Lock& lock, int level, PayloadId id) {
     }
     below = place.value();
   }
+  if (level == 0) emit(EventKind::kForced, id, 0);
   if (level == 0 && schedule_ != nullptr) schedule_->evicted(id);
   let_go(level, id, below);
   return {};
@@ -99,7 +105,10 @@ Status ChunkManager::evict(Lock& lock, int level, PayloadId id) {
 
 // `below`: the place for a dirty copy on a middle tier. REQUIRES: `id` is a candidate on `level`.
 void ChunkManager::let_go(int level, PayloadId id, Place below) {
-  if (level == 0) ++stats_.evictions;
+  if (level == 0) {
+    ++stats_.evictions;
+    ++at(id).counts.evictions;
+  }
   if (!is_only_copy(id, level)) return free_copy(id, level);
   const int to = level + 1;
   if (to < bottom()) at(id).copies[static_cast<std::size_t>(to)].place = below;
@@ -144,6 +153,7 @@ void ChunkManager::pump() {
 
 bool ChunkManager::give_up(PayloadId id) {
   Lock lock(mutex_);
+  const WaitScope scope(this);
   const auto gone = [&] { return at(id).copies[0].state == CopyState::kNone || at(id).copies[0].leaving; };
   at(id).prefetching = false;
   if (gone()) return true;
@@ -179,7 +189,8 @@ bool ChunkManager::start_prefetch(PayloadId id) {
 
 Status ChunkManager::drain() {
   Lock lock(mutex_);
-  while (transfers_under_way_ > 0) PS_RETURN_IF_ERROR(wait(lock));
+  const WaitScope scope(this);
+  while (transfers_under_way_ > 0) PS_RETURN_IF_ERROR(wait(lock, {.cause = WaitCause::kRest}));
   return {};
 }
 
@@ -189,6 +200,7 @@ void ChunkManager::free_copy(PayloadId id, int level) {
   Payload& payload = at(id);
   Copy& copy = payload.copies[static_cast<std::size_t>(level)];
   copy.state = CopyState::kNone;
+  if (level == 0) note_gone(&payload);
   update_candidate(id, level);
   if (level < bottom() || bottom() == 0) {
     give_back(level, std::exchange(copy.place, Place{}), payload.spec.bytes);
@@ -211,10 +223,15 @@ void ChunkManager::start_transfer(PayloadId id, int from, int to, Urgency urgenc
   payload.copies[static_cast<std::size_t>(to)].state = CopyState::kFilling;
   payload.from = static_cast<std::int8_t>(from);
   payload.to = static_cast<std::int8_t>(to);
+  payload.urgency = urgency;
+  payload.moving_since = clock_->now();
   for (int level = 0; level < bottom(); ++level) update_candidate(id, level);
   ++transfers_under_way_;
+  moving_bytes_ += payload.spec.bytes;
   if (urgency == Urgency::kPrefetch) prefetching_bytes_ += payload.spec.bytes;
-  emit(to < from ? EventKind::kFetchStart : EventKind::kWriteStart, id, to);
+  if (urgency == Urgency::kPrefetch && to == 0) set_ahead(id);
+  emit(to < from ? EventKind::kFetchStart : EventKind::kWriteStart, id, to, urgency_name(urgency));
+  emit_readings();
   const auto upper = static_cast<std::size_t>(std::min(from, to));
   const auto lower = static_cast<std::size_t>(std::max(from, to));
   levels_[upper].link_below->start({.id = next_transfer_++,
@@ -235,12 +252,14 @@ void ChunkManager::transfer_done(const Transfer& transfer, Status status) {
   const int to = payload.to;
   payload.from = payload.to = -1;
   --transfers_under_way_;
+  moving_bytes_ -= transfer.bytes;
   if (transfer.urgency == Urgency::kPrefetch) prefetching_bytes_ -= transfer.bytes;
   const bool up = to < from;
   if (status.ok()) {
     failures_.erase(id);
     KindTraffic& traffic = stats_.kinds[static_cast<std::size_t>(payload.spec.kind)];
     (up ? traffic.read : traffic.written) += payload.spec.bytes;
+    (up ? payload.counts.read : payload.counts.written) += payload.spec.bytes;
     ++(up ? traffic.fetches : traffic.write_backs);
     emit(up ? EventKind::kFetchDone : EventKind::kWriteDone, id, to);
   } else {
@@ -260,9 +279,11 @@ void ChunkManager::transfer_done(const Transfer& transfer, Status status) {
     finish_down(id, from, to, status.ok());
   }
   for (int level = 0; level < bottom(); ++level) update_candidate(id, level);
-  if (!up) let_go_if_done(id);  // it was used again while its write-back went on
+  // It was used again while its write-back went on. One that failed is not tried again of itself: that could go on for ever.
+  if (!up && status.ok()) let_go_if_done(id);
   progress();
   pump();
+  emit_readings();
 }
 
 void ChunkManager::finish_up(PayloadId id, int /*from*/, int to, bool ok) {
@@ -271,6 +292,7 @@ void ChunkManager::finish_up(PayloadId id, int /*from*/, int to, bool ok) {
   const bool goes_on = std::exchange(payload.prefetching, false) && ok && to > 0;
   if (ok) {
     target.state = CopyState::kValid;
+    if (to == 0) note_resident(&payload);
   } else {
     free_copy(id, to);
   }

@@ -24,6 +24,7 @@ std::uint32_t ChunkManager::holder_of_this_thread() {
   static std::atomic<std::uint32_t> next{0};
   static thread_local const std::uint32_t mine = next.fetch_add(1);
   if (held_.size() <= mine) held_.resize(mine + 1, 0);
+  if (!waits_.knows(mine)) waits_.enter(mine);
   return mine;
 }
 
@@ -35,22 +36,36 @@ void ChunkManager::progress() {
   if (waiting_ > 0) changed_.notify_all();
 }
 
-Status ChunkManager::wait(Lock& lock) {
+// May return although nothing happened.
+Status ChunkManager::wait(Lock& lock, const WaitFor& what) {
+  const std::uint32_t me = holder_of_this_thread();
   const std::uint64_t before = epoch_;
   const Nanos start = clock_->now();
+  begin_waiting(me, what);
   ++waiting_;
-  const WaitResult result = waiter_->wait(lock, changed_);
+  WaitResult result = WaitResult::kTick;
+  Nanos now = start;
+  const auto timed_out = [&] {
+    return result == WaitResult::kTimedOut || (waits_.of(me).active && now - waits_.of(me).quiet_since >= time_out_);
+  };
+  while (result == WaitResult::kTick && epoch_ == before && !timed_out() && !tell_if_long(lock, me)) {
+    result = waiter_->wait(lock, changed_);
+    now = clock_->now();
+  }
   --waiting_;
-  stats_.stalled += clock_->now() - start;
-  if (result == WaitResult::kWoken || epoch_ != before) return {};
-  return Status(StatusCode::kTimedOut, fmt::format("[memory] nothing happened for too long ({} transfers under way): {}",
-                                                   transfers_under_way_, holders_text()));
+  stats_.stalled += now - start;
+  if (epoch_ != before || !timed_out()) return {};
+  return Status(StatusCode::kTimedOut,
+                fmt::format("[memory] nothing happened for {}: {}; {}; {}", seconds_text(now - waits_.of(me).quiet_since),
+                            waits_text(now), transfers_text(now), holders_text()));
 }
 
 // Returns once something happened that may help: for one who gathers only a release, as whoever holds leases takes what it let go
 // of and would go on taking what it fetches again. [Note: who waits for whom]
-Status ChunkManager::wait_for_lease(Lock& lock) {
+Status ChunkManager::wait_for_lease(Lock& lock, const WaitFor& room) {
   const std::uint32_t me = holder_of_this_thread();
+  WaitFor for_lease = room;
+  for_lease.cause = WaitCause::kLease;
   const bool gathers = gathering_ && gathering_->thread == me;
   const PayloadId bringing = gathers ? gathering_->bringing : PayloadId();
   if (leases_ == held_[me]) PS_RETURN_IF_ERROR(can_wait_for_lease(me));  // while the text can still say what we hold
@@ -67,7 +82,7 @@ Status ChunkManager::wait_for_lease(Lock& lock) {
     const std::uint64_t seen = epoch_;
     blocked_leases_ += held_[me];
     if (gathers) gathering_->blocked = true;
-    status = wait(lock);
+    status = wait(lock, for_lease);
     if (epoch_ != seen) continue;
     blocked_leases_ -= held_[me];
     if (gathers) gathering_->blocked = false;
@@ -112,10 +127,17 @@ void ChunkManager::check_invariants() const {
   std::int64_t moving = 0;
   Bytes pinned = 0;
   Bytes compute = 0;
+  Bytes under_way = 0;
+  Bytes ahead = 0;
   for (std::size_t i = 0; i < payloads_.size(); ++i) {
     const Payload& payload = payloads_[i];
     if (!payload.alive) continue;
-    if (payload.moving()) ++moving;
+    if (payload.moving()) {
+      ++moving;
+      under_way += payload.spec.bytes;
+    }
+    if (payload.ahead) ahead += payload.spec.bytes;
+    PS_CHECK((payload.copies[0].state == CopyState::kValid) == (payload.resident_since >= 0));  // I12
     if (payload.pins > 0) pinned += payload.spec.bytes;
     for (int level = 0; level < kMaxLevels; ++level) {
       const Copy& copy = payload.copies[static_cast<std::size_t>(level)];
@@ -131,6 +153,7 @@ void ChunkManager::check_invariants() const {
     PS_CHECK(!payload.moving() || payload.copies[static_cast<std::size_t>(payload.from)].state == CopyState::kValid);  // I7
   }
   PS_CHECK(leaving == leaving_bytes_ && moving == transfers_under_way_);        // I8
+  PS_CHECK(under_way == moving_bytes_ && ahead == ahead_bytes_);                // I13
   PS_CHECK(bottom() == 0 || compute <= compute_bytes_);                         // I11: more only while a place is being taken
   PS_CHECK(compute_ledger_ == nullptr || compute_ledger_->pinned() == pinned);  // I9
   std::int64_t leases = 0;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "patrickstar/core/mem/tier.h"
@@ -118,6 +119,87 @@ TEST(Layout, FrozenTensorsFillChunksOfTheirOwnWithoutTiles) {
   EXPECT_EQ(layout.place(f).chunk, layout.place(g).chunk);
   EXPECT_TRUE(layout.tiles(layout.place(f).chunk).empty());
   check(layout);
+}
+
+TEST(Layout, AnOrderOfPlacesIsNotTheOrderOfIds) {
+  Layout layout({.chunk_elems = 300, .tile_elems = 128});
+  const std::size_t order[] = {2, 0, 1};
+  const std::vector<TensorId> ids = layout.add({{"a", 100}, {"b", 200}, {"c", 128}}, order);
+  ASSERT_EQ(ids, (std::vector<TensorId>{TensorId(0u), TensorId(1u), TensorId(2u)}));
+  EXPECT_EQ(layout.tensor(ids[1]).name, "b");
+  EXPECT_EQ(layout.place(ids[2]).offset, 0);    // placed first ...
+  EXPECT_EQ(layout.place(ids[0]).offset, 128);  // ... then a, in the same chunk
+  EXPECT_EQ(layout.chunk(ChunkId(0u)).tensors, (std::vector<TensorId>{ids[2], ids[0]}));
+  EXPECT_EQ(layout.place(ids[1]).chunk, ChunkId(1u));
+  check(layout);
+}
+
+TEST(Layout, PlacesOfAnOrderAreThoseOfTensorsThatComeInIt) {
+  const std::uint32_t seed = test_seed(6);
+  SCOPED_TRACE("PATRICKSTAR_SEED=" + std::to_string(seed));
+  std::mt19937 random(seed);
+  for (int round = 0; round < 20; ++round) {
+    std::vector<TensorSpec> specs;
+    std::vector<std::size_t> order;
+    for (std::size_t i = 0; i < 30; ++i) {
+      specs.push_back({std::to_string(i), 1 + static_cast<Elems>(random() % 2000),
+                       random() % 4 == 0 ? Training::kFrozen : Training::kTrained});
+      order.push_back(i);
+    }
+    std::shuffle(order.begin(), order.end(), random);
+    Layout ordered({.chunk_elems = 4000, .tile_elems = 512});
+    const auto ids = ordered.add(specs, order);
+    Layout as_they_come({.chunk_elems = 4000, .tile_elems = 512});
+    for (const std::size_t i : order) {
+      const TensorPlace& expected = as_they_come.place(as_they_come.add(specs[i]));
+      EXPECT_EQ(ordered.place(ids[i]).chunk, expected.chunk);
+      EXPECT_EQ(ordered.place(ids[i]).offset, expected.offset);
+    }
+    check(ordered);
+  }
+}
+
+TEST(Layout, TensorsOfAGroupWerePlacedBetweenTwoCloses) {
+  Layout layout({.chunk_elems = 1024, .tile_elems = 256});
+  const TensorId a = layout.add({.name = "a", .elems = 100});
+  layout.close();
+  layout.close();  // nothing was open
+  const TensorId b = layout.add({.name = "b", .elems = 100, .training = Training::kFrozen});
+  const TensorId c = layout.add({.name = "c", .elems = 2000});
+  layout.close();
+  const TensorId d = layout.add({.name = "d", .elems = 100});
+  EXPECT_EQ(layout.place(a).group, 0u);
+  EXPECT_EQ(layout.place(b).group, 1u);
+  EXPECT_EQ(layout.place(c).group, 1u);
+  EXPECT_EQ(layout.place(d).group, 2u);
+}
+
+TEST(Layout, PartsAndSegmentsAreTheFormulas) {
+  Layout layout({.chunk_elems = 1000, .tile_elems = 256});
+  const TensorId a = layout.add({.name = "a", .elems = 300});  // the next begins at 384
+  const TensorId b = layout.add({.name = "b", .elems = 200});  // up to 584
+  const ChunkId chunk = layout.place(a).chunk;
+  const auto parts = layout.parts(chunk, {.dtype = DType::kFloat32, .gradients = GradientPlacement::kOwnChunks});
+  ASSERT_EQ(parts.size(), 5u);
+  EXPECT_EQ(parts[0].kind, PayloadKind::kParam);
+  EXPECT_EQ(parts[1].kind, PayloadKind::kGrad);
+  EXPECT_EQ(parts[0].bytes, Layout::payload_bytes(584, DType::kFloat32));
+  EXPECT_EQ(parts[4].bytes, Layout::tile_bytes({.elems = 72}, 2));
+  EXPECT_EQ(layout.parts(chunk, {}).size(), 4u);                  // gradients in the parameter's place
+  const auto segments = layout.segments(layout.tiles(chunk)[1]);  // 256 to 512
+  ASSERT_EQ(segments.size(), 2u);
+  EXPECT_EQ(segments[0].tensor, a);
+  EXPECT_EQ(segments[0].in_tensor, 256);
+  EXPECT_EQ(segments[0].elems, 44);
+  EXPECT_EQ(segments[1].tensor, b);
+  EXPECT_EQ(segments[1].in_tile, 128);
+  EXPECT_EQ(segments[1].elems, 128);
+  EXPECT_EQ(layout.tiles_of(a).first, 0u);
+  EXPECT_EQ(layout.tiles_of(a).count, 2u);
+  EXPECT_EQ(layout.tiles_of(b).first, 1u);
+  EXPECT_EQ(layout.tiles_of(b).count, 2u);
+  const TensorId frozen = layout.add({.name = "f", .elems = 10, .training = Training::kFrozen});
+  EXPECT_EQ(layout.parts(layout.place(frozen).chunk, {.gradients = GradientPlacement::kOwnChunks}).size(), 1u);
 }
 
 TEST(Layout, AClosedChunkNeverChanges) {

@@ -17,6 +17,8 @@ enum class Direction : std::uint8_t { kUp, kDown };  // towards the compute tier
 // Who waits: a link serves all demand before any prefetch before any write-back, each in order of arrival.
 enum class Urgency : std::uint8_t { kDemand, kPrefetch, kWriteBack };
 
+const char* urgency_name(Urgency urgency);  // "demand", "prefetch", "write-back"
+
 struct Transfer {
   std::uint64_t id = 0;  // chosen by the manager, unique among those under way
   PayloadId payload;     // for events and messages only

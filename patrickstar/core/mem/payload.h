@@ -7,6 +7,7 @@
 
 #include "patrickstar/core/base/ids.h"
 #include "patrickstar/core/base/units.h"
+#include "patrickstar/core/mem/link.h"
 #include "patrickstar/core/mem/tier.h"
 #include "patrickstar/core/trace/access.h"
 
@@ -35,14 +36,30 @@ struct Copy {
   Place place;
 };
 
+// What happened to a payload since it was added.
+struct PayloadCounts {
+  std::int64_t uses = 0;  // granted accesses
+  std::int64_t misses = 0;
+  std::int64_t late = 0;       // accesses that found its copy still on the way up
+  std::int64_t evictions = 0;  // left the compute tier for room, with or without a write
+  Bytes read = 0;              // all links
+  Bytes written = 0;
+  Nanos resident = 0;  // time that it was valid on the compute tier, without the copy that is there now
+};
+
 struct Payload {
   PayloadSpec spec;
   std::array<Copy, kMaxLevels> copies;
   int pins = 0;           // leases, and acquires that wait for it
   std::int8_t from = -1;  // the transfer under way (at most one): from level, to level
   std::int8_t to = -1;
-  bool alive = false;        // added and not removed
-  bool prefetching = false;  // goes on up to level 0 when the hop under way is done
+  bool alive = false;                  // added and not removed
+  bool prefetching = false;            // goes on up to level 0 when the hop under way is done
+  bool ahead = false;                  // its copy on the compute tier was brought ahead, or is on its way so, and is not used yet
+  Urgency urgency = Urgency::kDemand;  // of the transfer under way
+  Nanos moving_since = 0;              // when it was started
+  Nanos resident_since = -1;           // when the copy on the compute tier became valid; -1: there is none
+  PayloadCounts counts;
 
   bool moving() const { return from >= 0; }
 };

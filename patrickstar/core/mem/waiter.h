@@ -8,7 +8,11 @@
 
 namespace patrickstar {
 
-enum class WaitResult { kWoken, kTimedOut };
+enum class WaitResult {
+  kWoken,
+  kTick,      // nobody woke it for a while: the manager looks at the time and waits on
+  kTimedOut,  // there is nothing left that could end the wait
+};
 
 class Waiter {
  public:
@@ -17,16 +21,16 @@ class Waiter {
   virtual WaitResult wait(std::unique_lock<std::mutex>& lock, std::condition_variable& changed) = 0;
 };
 
+// How long is too long is the manager's (ChunkManagerOptions::warn_after and time_out): it is seen to at each tick.
 class ThreadWaiter final : public Waiter {
  public:
-  // `time_out`: with no completion and no release for so long, something is stuck and the wait ends with an error.
-  explicit ThreadWaiter(std::chrono::nanoseconds time_out) : time_out_(time_out) {}
+  explicit ThreadWaiter(std::chrono::nanoseconds tick = std::chrono::seconds(1)) : tick_(tick) {}
   WaitResult wait(std::unique_lock<std::mutex>& lock, std::condition_variable& changed) override {
-    return changed.wait_for(lock, time_out_) == std::cv_status::timeout ? WaitResult::kTimedOut : WaitResult::kWoken;
+    return changed.wait_for(lock, tick_) == std::cv_status::timeout ? WaitResult::kTick : WaitResult::kWoken;
   }
 
  private:
-  const std::chrono::nanoseconds time_out_;
+  const std::chrono::nanoseconds tick_;
 };
 
 }  // namespace patrickstar

@@ -200,8 +200,8 @@ class WindowScan {
         const std::size_t t = begin + length - 1 < n ? begin + length - 1 : begin + length - 1 - n;
         outside -= trace_.moments[t].compute;
         for (const Touch& touch : touches_.at[t]) count(touch, begin + 1, &used, &dirtied);
-        const Bytes room_after = room_[t + 1 < n ? t + 1 : 0];
-        const Bytes moved = std::max<Bytes>(0, used - room_[begin]) + std::max<Bytes>(0, dirtied - room_after);
+        const Bytes moved = std::max<Bytes>(0, used - room_between(begin == 0 ? n - 1 : begin - 1, begin)) +
+                            std::max<Bytes>(0, dirtied - room_between(t, t + 1 < n ? t + 1 : 0));
         const double bound = static_cast<double>(outside) + static_cast<double>(moved) * nanos_per_byte_;
         if (bound <= best) continue;
         best = bound;
@@ -221,6 +221,9 @@ class WindowScan {
     std::size_t written = 0;
     std::size_t counted = 0;  // in D
   };
+
+  // Where one moment ends and the next begins, both rooms hold: the one's until then, the other's from its grant on.
+  Bytes room_between(std::size_t before, std::size_t after) const { return std::min(room_[before], room_[after]); }
 
   void count(const Touch& touch, std::size_t window, Bytes* used, Bytes* dirtied) {
     Mark& mark = marks_[touch.payload];

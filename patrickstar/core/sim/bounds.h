@@ -13,8 +13,11 @@
 // When parameters and gradients fit, and the tightest moment (room c) updates nothing, that is 2 (M - c).
 //
 // Time. Let U be the bytes that are touched in a window [a, b) of the cyclic trace and were not created there first, D those
-// dirtied in it and still alive at b. At most room(a) of U can be there when it begins, at most room(b) of D unwritten when it
-// ends, and no compute outside overlaps it: T >= compute outside + [(U - room(a))+ + (D - room(b))+] / bandwidth.
+// dirtied in it and still alive at b. Where two moments meet, no more is there than fits in the room of the first when it ends,
+// nor than fits in that of the second when it is granted: let r(t) = min(room(t - 1), room(t)). At most r(a) of U can be there
+// when the window begins, at most r(b) of D unwritten when it ends, and no compute outside overlaps it: T >= compute outside +
+// [(U - r(a))+ + (D - r(b))+] / bandwidth. (The window may begin when a - 1 ends or when a is granted, whichever says more: the
+// compute outside is the same.) So while the tightest moment computes, a schedule of the least traffic moves nothing.
 #pragma once
 
 #include <cstddef>

@@ -119,7 +119,9 @@ double window_bound(const RandomCase& of, std::size_t begin, std::size_t length,
       }
     }
   }
-  const Bytes moved = std::max<Bytes>(0, used - of.room[begin]) + std::max<Bytes>(0, dirty - of.room[(begin + length) % n]);
+  // Where two moments meet both rooms hold, whichever is less.
+  const auto room_before = [&](std::size_t moment) { return std::min(of.room[(moment + n - 1) % n], of.room[moment % n]); };
+  const Bytes moved = std::max<Bytes>(0, used - room_before(begin)) + std::max<Bytes>(0, dirty - room_before(begin + length));
   return static_cast<double>(outside) + static_cast<double>(moved) * nanos_per_byte;
 }
 

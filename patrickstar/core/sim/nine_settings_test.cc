@@ -26,9 +26,8 @@ ReplayReport run(const Trace& trace, Bytes budget, int steps) {
 
 struct Setting {
   UpdateAt update = UpdateAt::kSplit;
-  double room = 0.5;    // of the model data
-  double compute = 1;   // of the least time of the transfers
-  double limit = 1.06;  // most time, by the bound's
+  double room = 0.5;   // of the model data
+  double compute = 1;  // of the least time of the transfers
 };
 
 void PrintTo(const Setting& s, std::ostream* out) {
@@ -51,7 +50,7 @@ TEST_P(NineSettings, TimeAndTrafficAreNearTheirLimits) {
   const double time = static_cast<double>(last.time) / static_cast<double>(bounds.limit);
   std::printf("time %.3f of the limit, traffic %.3f of the least, %ld misses\n", time, traffic, static_cast<long>(last.misses));
   EXPECT_LE(traffic, 1.05);
-  EXPECT_LE(time, setting.limit);
+  EXPECT_LE(time, 1.05);
   EXPECT_GE(time, 1);
   EXPECT_LE(report.peak, budget);
   EXPECT_EQ(run(trace, budget, 8).steps, report.steps);
@@ -63,8 +62,6 @@ std::vector<Setting> settings() {
     for (const double room : {0.25, 0.5, 0.75}) {
       for (const double compute : {2.0, 1.0, 0.5}) {
         all.push_back({.update = update, .room = room, .compute = compute});
-        // Two are above the others today: 1.070 with half of the room, 1.093 with three quarters.
-        if (update == UpdateAt::kSplit && room > 0.25 && compute == 1.0) all.back().limit = 1.10;
       }
     }
   }

@@ -38,7 +38,11 @@ ManagerRig::ManagerRig(const std::vector<Bytes>& capacities, const PolicyEntry& 
                                                                 .clock = &clock_,
                                                                 .compute_ledger = &tiers_[0]->ledger(),
                                                                 .schedule = orchestrator_.get(),
-                                                                .events = &events_});
+                                                                .events = &events_,
+                                                                .warn = [this](std::string_view text) {
+                                                                  warnings_.emplace_back(text);
+                                                                  (void)manager_->stats();  // it may be asked: no lock is held
+                                                                }});
 }
 
 std::size_t ManagerRig::pending() const {

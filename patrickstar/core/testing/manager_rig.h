@@ -37,7 +37,8 @@ class ManagerRig {
   ManualWaiter& waiter() { return waiter_; }
   VirtualClock& clock() { return clock_; }
   RingSink& events() { return events_; }
-  Orchestrator* orchestrator() { return orchestrator_.get(); }  // null without one
+  const std::vector<std::string>& warnings() const { return warnings_; }  // of the manager
+  Orchestrator* orchestrator() { return orchestrator_.get(); }            // null without one
 
   std::size_t pending() const;  // transfers, all links
   bool complete_oldest();       // lowest transfer id first
@@ -60,6 +61,7 @@ class ManagerRig {
   std::vector<std::unique_ptr<ManualLink>> links_;
   ManualWaiter waiter_;
   std::vector<Bytes> sizes_;  // by payload
+  std::vector<std::string> warnings_;
   std::unique_ptr<Orchestrator> orchestrator_;
   std::unique_ptr<ChunkManager> manager_;
 };

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "patrickstar/core/base/model_scheme.h"
 #include "patrickstar/core/base/units.h"
 #include "patrickstar/core/trace/access.h"
 
@@ -26,10 +27,26 @@ struct Moment {
   Nanos compute = 0;    // work from this moment until the next, without waiting for transfers
 };
 
+struct TracedTensor {
+  TensorSpec spec;
+  std::uint32_t group = 0;  // tensors of one group were attached together, so only they may share a chunk
+  PayloadId param;          // where its value lies
+};
+
+// The tensors behind the payloads. A step in which each has payloads of its own (chunks of one element) says which tensor is used
+// when, and so what the same step does under any other layout (sim/relayout.h).
+struct TracedModel {
+  ModelScheme scheme;
+  UpdateTiming updates = UpdateTiming::kAtStep;
+  Elems tile_elems = 0;
+  std::vector<TracedTensor> tensors;  // by TensorId; empty: not known
+};
+
 struct Trace {
   std::vector<TracedPayload> payloads;  // by PayloadId
   std::vector<Access> accesses;
   std::vector<Moment> moments;
+  TracedModel model;
 
   std::span<const Access> at(std::size_t moment) const {
     return std::span(accesses).subspan(moments[moment].first, moments[moment].count);

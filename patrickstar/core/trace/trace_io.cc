@@ -15,8 +15,13 @@ namespace patrickstar {
 namespace {
 
 constexpr std::string_view kFirstLine = "patrickstar-trace 1";
-constexpr std::string_view kKinds = "pgs";  // by PayloadKind
-constexpr std::string_view kModes = "rwc";  // by AccessMode
+constexpr std::string_view kKinds = "pgs";                                      // by PayloadKind
+constexpr std::string_view kModes = "rwc";                                      // by AccessMode
+constexpr std::string_view kTraining = "tf";                                    // by Training
+constexpr std::string_view kGradients[] = {"in-parameter", "own-chunks"};       // by GradientPlacement
+constexpr std::string_view kUpdates[] = {"at-step", "deferred", "overlapped"};  // by UpdateTiming
+constexpr std::string_view kDTypes[] = {"bf16", "fp32"};                        // by DType
+constexpr Elems kMostElems = Elems{1} << 56;                                    // of a tensor
 
 // --- writing ----------------------------------------------------------------------------------------------------------------
 
@@ -44,6 +49,14 @@ Status check_limits(const Trace& trace) {
     if (access.payload.index() >= trace.payloads.size() || trace.bytes_of(access.payload) == 0)
       return refuse(fmt::format("an access names payload {}, which is none", access.payload.value));
   }
+  if (!trace.model.tensors.empty() && (trace.model.tile_elems < 1 || trace.model.tile_elems > kMostElems))
+    return refuse("the most elements of a tile");
+  for (const TracedTensor& tensor : trace.model.tensors) {
+    const bool there = tensor.param.index() < trace.payloads.size() && trace.bytes_of(tensor.param) > 0;
+    const bool short_name = !tensor.spec.name.empty() && tensor.spec.name.find('\n') == std::string::npos;
+    if (!there || !short_name || tensor.spec.elems < 1 || tensor.spec.elems > kMostElems)
+      return refuse(fmt::format("tensor \"{}\": its name, length or payload", tensor.spec.name));
+  }
   return {};
 }
 
@@ -56,6 +69,15 @@ std::string text_of(const Trace& trace) {
       text += "-\n";
     } else {
       fmt::format_to(out, "{} {}\n", kKinds[static_cast<std::size_t>(payload.kind)], payload.bytes);
+    }
+  }
+  if (const TracedModel& model = trace.model; !model.tensors.empty()) {
+    fmt::format_to(out, "tensors {} {} {} {}\n", kDTypes[static_cast<std::size_t>(model.scheme.dtype)],
+                   kGradients[static_cast<std::size_t>(model.scheme.gradients)],
+                   kUpdates[static_cast<std::size_t>(model.updates)], model.tile_elems);
+    for (const TracedTensor& tensor : model.tensors) {
+      fmt::format_to(out, "{} {} {} {} {}\n", kTraining[static_cast<std::size_t>(tensor.spec.training)], tensor.group,
+                     tensor.param.value, tensor.spec.elems, tensor.spec.name);
     }
   }
   text += "moments\n";
@@ -101,6 +123,14 @@ std::optional<std::int64_t> signed_change(std::string_view word, std::int64_t mo
   return word[0] == '-' ? -*size : *size;
 }
 
+template <std::size_t N>
+std::optional<std::size_t> one_of(const std::string_view (&words)[N], std::string_view word) {
+  for (std::size_t i = 0; i < N; ++i) {
+    if (words[i] == word) return i;
+  }
+  return std::nullopt;
+}
+
 class Reader {
  public:
   explicit Reader(std::istream* in) : in_(in) {}
@@ -109,8 +139,11 @@ class Reader {
   std::optional<std::string> read() {
     if (!next() || line_ != kFirstLine) return fmt::format("the first line must be \"{}\"", kFirstLine);
     if (!next() || line_ != "payloads") return "\"payloads\" must come here";
-    while (next() && line_ != "moments") {
+    while (next() && line_ != "moments" && !line_.starts_with("tensors")) {
       if (auto wrong = payload()) return wrong;
+    }
+    if (line_.starts_with("tensors")) {
+      if (auto wrong = tensors()) return wrong;
     }
     if (line_ != "moments") return "the file ends before \"moments\"";
     while (next() && !line_.starts_with("end")) {
@@ -152,6 +185,46 @@ class Reader {
     }
     if (trace_.payloads.size() == kMost) return "too many payloads";
     trace_.payloads.push_back(read);
+    return std::nullopt;
+  }
+
+  std::optional<std::string> tensors() {
+    std::string_view rest = line_;
+    take_word(&rest);
+    const auto dtype = one_of(kDTypes, take_word(&rest));
+    const auto gradients = one_of(kGradients, take_word(&rest));
+    const auto updates = one_of(kUpdates, take_word(&rest));
+    const auto tile = number(rest, kMostElems);
+    if (!line_.starts_with("tensors ") || !dtype || !gradients || !updates || !tile || *tile == 0)
+      return "tensors have a dtype (bf16, fp32), gradients (in-parameter, own-chunks), updates (at-step, deferred, overlapped) "
+             "and "
+             "the most elements of a tile";
+    TracedModel& model = trace_.model;
+    model.scheme = {static_cast<DType>(*dtype), static_cast<GradientPlacement>(*gradients)};
+    model.updates = static_cast<UpdateTiming>(*updates);
+    model.tile_elems = *tile;
+    while (next() && line_ != "moments") {
+      if (auto wrong = tensor()) return wrong;
+    }
+    if (model.tensors.empty()) return "\"tensors\" without one";
+    return std::nullopt;
+  }
+
+  std::optional<std::string> tensor() {
+    std::string_view rest = line_;
+    const std::string_view training = take_word(&rest);
+    const auto group = number(take_word(&rest), kMost);
+    const auto param = number(take_word(&rest), kMost);
+    const auto elems = number(take_word(&rest), kMostElems);
+    const std::size_t at = training.size() == 1 ? kTraining.find(training[0]) : std::string_view::npos;
+    if (at == std::string_view::npos || !group || !param || !elems || *elems == 0 || rest.empty())
+      return "a tensor is t or f, its group, its value's payload, its elements (1 or more) and its name";
+    const PayloadId payload(static_cast<std::size_t>(*param));
+    if (payload.index() >= trace_.payloads.size() || trace_.bytes_of(payload) == 0)
+      return fmt::format("there is no payload {}", *param);
+    trace_.model.tensors.push_back({.spec = {std::string(rest), *elems, static_cast<Training>(at)},
+                                    .group = static_cast<std::uint32_t>(*group),
+                                    .param = payload});
     return std::nullopt;
   }
 

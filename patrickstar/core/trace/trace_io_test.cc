@@ -31,6 +31,17 @@ constexpr const char* kExample =
     "500 0 w0 w3\n"
     "end 4 4 6\n";
 
+// The second example: the same with its tensors.
+constexpr const char* kTensors =
+    "tensors bf16 in-parameter deferred 1048576\n"
+    "t 0 0 4194304 blocks.0.attention.qkv weight\n"
+    "f 1 0 7 b\n";
+
+std::string with_tensors(const std::string& tensors) {
+  std::string text = kExample;
+  return text.insert(text.find("moments\n"), tensors);
+}
+
 class TraceIoTest : public testing::Test {
  protected:
   TraceIoTest()
@@ -83,6 +94,44 @@ TEST_F(TraceIoTest, ReadsTheWorkedExample) {
   EXPECT_EQ(trace.at(2)[1].payload, PayloadId(2u));
   EXPECT_EQ(trace.at(2)[1].mode, AccessMode::kWrite);
   EXPECT_EQ(trace.at(0)[0].mode, AccessMode::kRead);
+}
+
+TEST_F(TraceIoTest, TheTensorsBehindThePayloadsMayBeThere) {
+  const auto loaded = load(with_tensors(kTensors));
+  ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+  const TracedModel& model = loaded.value().model;
+  EXPECT_EQ(model.scheme, (ModelScheme{DType::kBFloat16, GradientPlacement::kInParameter}));
+  EXPECT_EQ(model.updates, UpdateTiming::kDeferred);
+  EXPECT_EQ(model.tile_elems, 1 << 20);
+  ASSERT_EQ(model.tensors.size(), 2u);
+  EXPECT_EQ(model.tensors[0].spec, (TensorSpec{"blocks.0.attention.qkv weight", 4194304, Training::kTrained}));
+  EXPECT_EQ(model.tensors[1].spec, (TensorSpec{"b", 7, Training::kFrozen}));
+  EXPECT_EQ(model.tensors[1].group, 1u);
+  EXPECT_EQ(model.tensors[1].param, PayloadId(0u));
+  ASSERT_EQ(loaded.value().moments.size(), 4u);
+  ASSERT_TRUE(save_trace(loaded.value(), path_).ok());
+  std::string without_comment = with_tensors(kTensors);
+  const std::size_t comment = without_comment.find('#');
+  without_comment.erase(comment, without_comment.find('\n', comment) + 1 - comment);
+  EXPECT_EQ(saved(), without_comment);
+}
+
+TEST_F(TraceIoTest, MalformedTensorsAreRefusedWithTheirLine) {
+  const auto refused = [&](const std::string& tensors, const std::string& where_and_what) {
+    const auto trace = load(with_tensors(tensors));
+    ASSERT_FALSE(trace.ok()) << tensors;
+    EXPECT_THAT(trace.status().message(), HasSubstr(path_ + ":" + where_and_what)) << tensors;
+  };
+  for (const char* line : {"tensors", "tensors bf16 in-parameter deferred", "tensors bf17 in-parameter deferred 128",
+                           "tensorsbf16", "tensors bf16 nowhere deferred 128", "tensors bf16 own-chunks never 128",
+                           "tensors fp32 own-chunks at-step 0", "tensors fp32 own-chunks at-step 128 "})
+    refused(std::string(line) + "\nt 0 0 1 a\n", "8: tensors have");
+  refused("tensors fp32 own-chunks at-step 128\n", "9: \"tensors\" without one");
+  for (const char* line :
+       {"t 0 0 1", "t 0 0 1 ", "t 0 0 0 a", "t 0 0 72057594037927937 a", "t 0 -1 1 a", "t -1 0 1 a", "u 0 0 1 a", ""})
+    refused("tensors fp32 own-chunks at-step 128\n" + std::string(line) + "\n", "9: a tensor is");
+  for (const char* payload : {"1", "4"})
+    refused("tensors fp32 own-chunks at-step 128\nt 0 " + std::string(payload) + " 1 a\n", "9: there is no payload");
 }
 
 TEST_F(TraceIoTest, ARandomTraceComesBackAndSoDoesItsFile) {
@@ -164,7 +213,7 @@ TEST_F(TraceIoTest, EveryMalformedLineIsRefusedWithItsNumber) {
 }
 
 TEST_F(TraceIoTest, AFileCutShortAnywhereIsRefused) {
-  const std::string whole = kExample;
+  const std::string whole = with_tensors(kTensors);
   for (std::size_t length = 0; length < whole.size(); ++length) {
     const auto trace = load(whole.substr(0, length));
     ASSERT_FALSE(trace.ok()) << length;
@@ -178,7 +227,7 @@ TEST_F(TraceIoTest, AnyOneByteChangedIsRefusedOrStillATrace) {
   const std::string alphabet = "0123456789 +-prgswce#\n\r\t";
   int refused = 0;
   for (int i = 0; i < 500; ++i) {
-    std::string text = kExample;
+    std::string text = with_tensors(kTensors);
     char& changed = text[random() % text.size()];
     changed = random() % 4 == 0 ? static_cast<char>(random() % 256) : alphabet[random() % alphabet.size()];
     const auto trace = load(text);
@@ -227,6 +276,14 @@ TEST_F(TraceIoTest, WhatCouldNotBeReadAgainIsNotWritten) {
   EXPECT_TRUE(refused([](Trace& t) { t.moments[0].compute = kMaxTraceNanos + 1; }));
   EXPECT_TRUE(refused([](Trace& t) { t.moments[0].non_model = -1; }));
   EXPECT_TRUE(refused([](Trace& t) { t.payloads[0].bytes = kMaxTraceBytes + 1; }));
+  trace.model = {.tile_elems = 128, .tensors = {{.spec = {"a", 5}, .param = PayloadId(0u)}}};
+  ASSERT_TRUE(save_trace(trace, path_).ok());
+  ASSERT_TRUE(load_trace(path_).ok());
+  EXPECT_TRUE(refused([](Trace& t) { t.model.tile_elems = 0; }));
+  EXPECT_TRUE(refused([](Trace& t) { t.model.tensors[0].spec.name = ""; }));
+  EXPECT_TRUE(refused([](Trace& t) { t.model.tensors[0].spec.name = "a\nb"; }));
+  EXPECT_TRUE(refused([](Trace& t) { t.model.tensors[0].spec.elems = 0; }));
+  EXPECT_TRUE(refused([](Trace& t) { t.model.tensors[0].param = PayloadId(1u); }));
 }
 
 }  // namespace

@@ -1,0 +1,57 @@
+// How a model is kept and trained, in the words that layout, traces and the engine share. Plain values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "patrickstar/core/base/dtype.h"
+#include "patrickstar/core/base/ids.h"
+#include "patrickstar/core/base/units.h"
+
+namespace patrickstar {
+
+enum class Training : std::uint8_t { kTrained, kFrozen };
+
+struct TensorSpec {
+  std::string name;
+  Elems elems = 0;
+  Training training = Training::kTrained;
+
+  friend bool operator==(const TensorSpec&, const TensorSpec&) = default;
+};
+
+enum class GradientPlacement : std::uint8_t {
+  kInParameter,  // a 16-bit gradient takes the place of its parameter's bytes, which are dead by then
+  kOwnChunks,    // accumulation over micro-batches, or fp32 training
+};
+
+// Two schemes: 16-bit parameters with an fp32 master beside exp_avg and exp_avg_sq, and fp32 parameters with the two moments.
+struct ModelScheme {
+  DType dtype = DType::kBFloat16;
+  GradientPlacement gradients = GradientPlacement::kInParameter;
+
+  int states() const { return dtype == DType::kFloat32 ? 2 : 3; }  // fp32 arrays of a tile
+  bool gradient_chunks() const { return gradients == GradientPlacement::kOwnChunks; }
+  friend bool operator==(const ModelScheme&, const ModelScheme&) = default;
+};
+
+enum class UpdateTiming : std::uint8_t {
+  // All updates run in step(), as in plain LibTorch. State streams while nothing is computed: the slowest where it lies on disk.
+  kAtStep,
+  // step() takes hyperparameters and gradients as they are; each tile is updated at the latest when its parameter is next
+  // accessed, by whomever. What exact clipping needs. Between step() and that access a gradient in its parameter's place is
+  // consumed. Everything that reads the parameter sees the new value.
+  kDeferred,
+  // Three quarters of the tiles are updated in backward, as soon as their gradients are complete; the rest as kDeferred.
+  // CONDITIONS, which the caller answers for: one backward() a step; the learning rate and all other hyperparameters are set
+  // before
+  // backward(); gradients are neither read nor changed nor clipped between backward() and step(); every backward() is followed by
+  // step(). A parameter that gets a second gradient, or is needed again in the backward after it was updated, raises an Error.
+  kOverlapped,
+};
+
+// With kOverlapped: whether a tile is left to its parameter's next use. Every fourth is, so that the disk has as much to do in
+// forward as in backward (the split schedule).
+constexpr bool waits_for_forward(PayloadId tile) { return tile.index() % 4 == 3; }
+
+}  // namespace patrickstar

@@ -1,0 +1,58 @@
+#include "patrickstar/core/io/testing/shuffling_file_ops.h"
+
+#include <algorithm>
+#include <iterator>
+#include <thread>
+
+namespace patrickstar {
+
+std::int64_t ShufflingFileOps::held() const {
+  const std::lock_guard lock(mutex_);
+  return held_;
+}
+
+std::int64_t ShufflingFileOps::overtaken() const {
+  const std::lock_guard lock(mutex_);
+  return overtaken_;
+}
+
+void ShufflingFileOps::let_one_go_if_all_stand() {
+  if (static_cast<int>(standing_.size()) < options_.threads) return;
+  for (const auto& [call, until] : standing_) {
+    if (until <= come_) return;  // one goes as soon as its thread runs
+  }
+  const auto chosen = static_cast<std::ptrdiff_t>(random_() % standing_.size());
+  std::next(standing_.begin(), chosen)->second = 0;
+}
+
+void ShufflingFileOps::stand() {
+  std::unique_lock lock(mutex_);
+  const std::int64_t call = ++come_;
+  const auto others = static_cast<std::int64_t>(random_() % static_cast<std::uint32_t>(options_.most_overtakes + 1));
+  if (others > 0) {
+    ++held_;
+    standing_.emplace(call, call + others);
+    for (int round = 0; round < options_.rounds && come_ < standing_.at(call); ++round) {
+      let_one_go_if_all_stand();
+      if (come_ >= standing_.at(call)) break;
+      lock.unlock();
+      std::this_thread::yield();
+      lock.lock();
+    }
+    standing_.erase(call);
+  }
+  if (call < last_gone_) ++overtaken_;
+  last_gone_ = std::max(last_gone_, call);
+}
+
+std::int64_t ShufflingFileOps::pread(int fd, std::byte* data, Bytes bytes, Bytes offset) {
+  stand();
+  return real_.pread(fd, data, bytes, offset);
+}
+
+std::int64_t ShufflingFileOps::pwrite(int fd, const std::byte* data, Bytes bytes, Bytes offset) {
+  stand();
+  return real_.pwrite(fd, data, bytes, offset);
+}
+
+}  // namespace patrickstar
