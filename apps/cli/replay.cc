@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "patrickstar/core/base/text.h"
-#include "patrickstar/core/policy/orchestrator.h"
+#include "patrickstar/core/policy/registry.h"
 #include "patrickstar/core/sim/bounds.h"
 #include "patrickstar/core/sim/replay.h"
 #include "patrickstar/core/trace/trace_io.h"
@@ -85,7 +85,7 @@ struct Outcome {
   const ReplayTiers& tiers;
   StepBounds bounds;
   ReplayReport report;
-  std::optional<OrchestratorStats> plan;  // of the planned policy
+  std::optional<OrchestratorStats> plan;  // of a policy with a schedule
 
   double time_by_limit() const { return ratio(seconds(report.steps.back().time), seconds(bounds.limit)); }
   // 0/0: what needs no traffic and has none is at its bound.
@@ -169,8 +169,9 @@ void add_replay_options(CLI::App& app, ReplayArguments* a) {
   app.add_option("--tier", a->tiers, "host=2GiB and disk=100GB,bandwidth=1.6GB/s (and latency=80us), one option each")
       ->required()
       ->allow_extra_args(false);
-  app.add_option("--policy", a->policy, "planned: two steps are watched, then chunks come ahead of their use; lru: on demand")
-      ->check(CLI::IsMember({"planned", "lru"}));
+  std::vector<std::string> policies;
+  for (const PolicyEntry& policy : registered_policies()) policies.emplace_back(policy.name);
+  app.add_option("--policy", a->policy, describe_policies())->check(CLI::IsMember(policies));
   app.add_option("--steps", a->steps, "how often the step is repeated; the first two are a warm-up")->check(CLI::Range(1, 1000));
   app.add_flag("--json", a->json, "for a program");
 }
@@ -216,20 +217,18 @@ Result<std::string> replay_report(const ReplayArguments& arguments, const Replay
   if (outcome.bounds.lacking > 0)
     return Status(StatusCode::kOutOfRoom,
                   fmt::format("[replay] host lacks {} at the step's tightest moment", format_bytes(outcome.bounds.lacking)));
-  Orchestrator orchestrator({.budget = tiers.host});
+  const PolicyEntry* policy = find_policy(arguments.policy);
+  if (policy == nullptr) return bad(fmt::format("[replay] there is no policy \"{}\"", arguments.policy));
+  PolicySet deciding = policy->make({.orchestrator = {.budget = tiers.host}, .trace = &trace});
   ReplayOptions options{.host_budget = tiers.host,
                         .disk = {.bytes_per_second = tiers.disk_bytes_per_second, .latency = tiers.disk_latency},
                         .steps = arguments.steps};
-  if (arguments.policy == "planned") {
-    options.configure = [&](ChunkManagerOptions* manager) {
-      manager->schedule = &orchestrator;
-      manager->levels[0].policy = orchestrator.make_policy();
-    };
-    options.step_done = [&](ChunkManager* manager) {
-      manager->step_done();
-      outcome.plan = orchestrator.stats();  // now: a manager that goes takes its payloads out of the plan
-    };
-  }
+  decide_by(&deciding, &options);
+  options.step_done = [&](ChunkManager* manager) {
+    manager->step_done();
+    // Now: a manager that goes takes its payloads out of the plan.
+    if (deciding.schedule != nullptr) outcome.plan = deciding.schedule->stats();
+  };
   auto report = replay(trace, options);
   if (!report.ok()) return report.status();
   outcome.report = std::move(report.value());

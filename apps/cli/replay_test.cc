@@ -7,8 +7,10 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
+#include "patrickstar/core/policy/registry.h"
 #include "patrickstar/core/sim/synthetic.h"
 #include "patrickstar/core/trace/trace_io.h"
 
@@ -100,6 +102,29 @@ TEST_F(Replayed, PlannedMovesLessThanLruAndNeitherBeatsTheBounds) {
   EXPECT_EQ(report(with("planned")), planned);
 }
 
+TEST_F(Replayed, EachRegisteredPolicyRunsAndNoneBeatsTheBounds) {
+  std::map<std::string, nlohmann::json> last;
+  for (const PolicyEntry& policy : registered_policies()) {
+    const std::string name(policy.name);
+    const auto all = report(with(name));
+    EXPECT_EQ(all["policy"], name);
+    EXPECT_EQ(all.contains("orchestration"), name == "planned");
+    last[name] = all["steps"].back();
+    EXPECT_GE(last[name]["time_s"], all["bounds"]["limit_s"]) << name;
+    EXPECT_GE(last[name]["read_bytes"], all["bounds"]["least_read_bytes"]) << name;
+    EXPECT_GT(last[name]["misses"], 0) << name;
+    ReplayArguments table = with(name);
+    table.json = false;
+    EXPECT_THAT(replay_report(table, parse_tiers(table.tiers).value()).value(), HasSubstr("policy " + name + "\n"));
+  }
+  // On demand none reads less than who knows the future.
+  for (const char* name : {"lru", "lfu"}) {
+    EXPECT_LT(last["furthest"]["read_bytes"], last[name]["read_bytes"]) << name;
+    EXPECT_LT(last["furthest"]["time_s"], last[name]["time_s"]) << name;
+  }
+  EXPECT_LT(last["planned"]["time_s"], last["lru"]["time_s"]);
+}
+
 TEST_F(Replayed, TheTableHasALineForEachStepAndOneForTheBounds) {
   ReplayArguments arguments = with("planned");
   arguments.json = false;
@@ -124,6 +149,7 @@ TEST_F(Replayed, ExitCodesTellUsageFromFiles) {
   ReplayArguments arguments = with("planned");
   arguments.tiers.pop_back();
   EXPECT_THAT(run(arguments), HasSubstr("2patrickstar: error: --tier disk"));
+  EXPECT_THAT(run(with("fifo")), HasSubstr("there is no policy \"fifo\""));
   arguments = with("planned");
   arguments.trace = path_ + ".not";
   EXPECT_THAT(run(arguments), HasSubstr("1patrickstar: error: [trace]"));
@@ -149,8 +175,15 @@ TEST(ReplayOptions, AreParsed) {
   EXPECT_EQ(arguments.policy, "lru");
   EXPECT_EQ(arguments.steps, 3);
   EXPECT_TRUE(arguments.json);
-  for (const char* wrong :
-       {"", "--trace t", "--trace t --tier a --policy fifo", "--trace t --tier a --steps 0", "--trace t --tier a b"}) {
+  for (const PolicyEntry& policy : registered_policies()) {
+    CLI::App other;
+    add_replay_options(other, &arguments);
+    other.parse("--trace t --tier a --policy " + std::string(policy.name));
+    EXPECT_EQ(arguments.policy, policy.name);
+    EXPECT_THAT(other.help(), HasSubstr(std::string(policy.name) + ": " + std::string(policy.what.substr(0, 8))));
+  }
+  for (const char* wrong : {"", "--trace t", "--trace t --tier a --policy plan", "--trace t --tier a --policy fifo",
+                            "--trace t --tier a --steps 0", "--trace t --tier a b"}) {
     CLI::App other;
     ReplayArguments ignored;
     add_replay_options(other, &ignored);

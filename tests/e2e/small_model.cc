@@ -3,6 +3,7 @@
 #include <torch/utils.h>
 
 #include <cstring>
+#include <string>
 
 namespace patrickstar {
 namespace {
@@ -78,9 +79,10 @@ PlainModel::PlainModel(const models::TransformerConfig& config, DType dtype, con
 std::unique_ptr<models::Transformer> attached_model(const models::TransformerConfig& config, bridge::Engine& engine,
                                                     const PreparePart& prepare) {
   torch::manual_seed(kValues);
+  int parts = 0;  // names differ, so that a layout may name them
   return std::make_unique<models::Transformer>(config, models::TransformerOptions{.on_built = [&](torch::nn::Module& part) {
                                                  if (prepare) prepare(part);
-                                                 engine.attach(part);
+                                                 engine.attach(part, "part" + std::to_string(parts++));
                                                }});
 }
 

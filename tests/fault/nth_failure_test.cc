@@ -23,7 +23,7 @@ constexpr Bytes kUnit = kPayloadAlignment;
 // tried once more.
 class Workload {
  public:
-  explicit Workload(const std::vector<Bytes>& capacities) : rig(capacities) {}
+  Workload(const std::vector<Bytes>& capacities, const PolicyEntry& policy) : rig(capacities, policy) {}
 
   void run() {
     for (int i = 0; i < 6; ++i) {
@@ -108,20 +108,21 @@ std::int64_t calls(Workload& workload, const Site& site) {
                                   : workload.rig.tier(site.index).allocations();
 }
 
-class NthFailureTest : public testing::TestWithParam<Case> {};
+class NthFailureTest : public testing::TestWithParam<std::tuple<Case, PolicyEntry>> {};
 
 TEST_P(NthFailureTest, IsReportedOnceAndLosesNothing) {
-  Workload fault_free(GetParam().capacities);
+  const auto& [set, policy] = GetParam();
+  Workload fault_free(set.capacities, policy);
   fault_free.run();
   ASSERT_TRUE(fault_free.errors.empty());
-  for (const Site& site : GetParam().sites) {
+  for (const Site& site : set.sites) {
     SCOPED_TRACE(site.name);
     const std::int64_t reached = calls(fault_free, site);
     ASSERT_GT(reached, 3);
     int reported = 0;
     for (std::int64_t n = 1; n <= reached; ++n) {
       SCOPED_TRACE("call " + std::to_string(n));
-      Workload workload(GetParam().capacities);
+      Workload workload(set.capacities, policy);
       if (site.port == Site::kLink) {
         workload.rig.link(site.index).failures(site.direction).arm(n);
       } else {
@@ -146,24 +147,26 @@ TEST_P(NthFailureTest, IsReportedOnceAndLosesNothing) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(TierSets, NthFailureTest,
-                         testing::Values(Case{"two_tiers",
-                                              {3 * kUnit, 20 * kUnit},
-                                              {{"read", Site::kLink, 0, Direction::kUp},
-                                               {"write", Site::kLink, 0, Direction::kDown},
-                                               {"compute allocation refused", Site::kTier, 0},
-                                               {"compute tier full", Site::kTier, 0, Direction::kUp, StatusCode::kOutOfRoom},
-                                               {"slot", Site::kTier, 1}}},
-                                         Case{"three_tiers",
-                                              {3 * kUnit, 3 * kUnit, 20 * kUnit},
-                                              {{"upper read", Site::kLink, 0, Direction::kUp},
-                                               {"upper write", Site::kLink, 0, Direction::kDown},
-                                               {"lower read", Site::kLink, 1, Direction::kUp},
-                                               {"lower write", Site::kLink, 1, Direction::kDown},
-                                               {"compute allocation refused", Site::kTier, 0},
-                                               {"middle allocation refused", Site::kTier, 1},
-                                               {"middle full", Site::kTier, 1, Direction::kUp, StatusCode::kOutOfRoom}}}),
-                         [](const auto& test) { return test.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    TierSets, NthFailureTest,
+    testing::Combine(testing::Values(Case{"two_tiers",
+                                          {3 * kUnit, 20 * kUnit},
+                                          {{"read", Site::kLink, 0, Direction::kUp},
+                                           {"write", Site::kLink, 0, Direction::kDown},
+                                           {"compute allocation refused", Site::kTier, 0},
+                                           {"compute tier full", Site::kTier, 0, Direction::kUp, StatusCode::kOutOfRoom},
+                                           {"slot", Site::kTier, 1}}},
+                                     Case{"three_tiers",
+                                          {3 * kUnit, 3 * kUnit, 20 * kUnit},
+                                          {{"upper read", Site::kLink, 0, Direction::kUp},
+                                           {"upper write", Site::kLink, 0, Direction::kDown},
+                                           {"lower read", Site::kLink, 1, Direction::kUp},
+                                           {"lower write", Site::kLink, 1, Direction::kDown},
+                                           {"compute allocation refused", Site::kTier, 0},
+                                           {"middle allocation refused", Site::kTier, 1},
+                                           {"middle full", Site::kTier, 1, Direction::kUp, StatusCode::kOutOfRoom}}}),
+                     testing::ValuesIn(registered_policies())),
+    [](const auto& test) { return std::get<0>(test.param).name + "_" + std::string(std::get<1>(test.param).name); });
 
 // The same with the arena beneath: the system refuses a commit.
 struct OverArena {

@@ -26,7 +26,7 @@ constexpr int kSteps = 6;  // two to watch
 // with its tile. After each moment the disk gets on with `moves` transfers, the oldest first.
 class Training {
  public:
-  explicit Training(const std::vector<Bytes>& capacities) : rig(capacities, all_policies().back()) {
+  explicit Training(const std::vector<Bytes>& capacities) : rig(capacities, *find_policy("planned")) {
     rig.waiter().set_step([this] { return complete_one(); });
     for (std::size_t i = 0; i < 2 * kLayers; ++i) {
       ids.push_back(rig.add(kUnit, i < kLayers ? PayloadKind::kParam : PayloadKind::kState));

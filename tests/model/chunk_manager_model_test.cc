@@ -27,7 +27,7 @@ void PrintTo(const Config& config, std::ostream* out) { *out << config.name; }
 
 class Model {
  public:
-  Model(const Config& config, const NamedPolicy& policy, std::uint32_t seed) : random_(seed), rig_(capacities(config), policy) {
+  Model(const Config& config, const PolicyEntry& policy, std::uint32_t seed) : random_(seed), rig_(capacities(config), policy) {
     rig_.waiter().set_step([this] { return something_happens(); });
     for (int i = 0; i < 10; ++i) add();
   }
@@ -357,7 +357,7 @@ std::vector<Config> configs() {
   };
 }
 
-class ChunkManagerModel : public testing::TestWithParam<std::tuple<Config, NamedPolicy>> {};
+class ChunkManagerModel : public testing::TestWithParam<std::tuple<Config, PolicyEntry>> {};
 
 TEST_P(ChunkManagerModel, LosesNoByte) {
   const auto& [config, policy] = GetParam();
@@ -386,8 +386,10 @@ TEST_P(ChunkManagerModel, LosesNoByte) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ChunkManagerModel,
-                         testing::Combine(testing::ValuesIn(configs()), testing::ValuesIn(all_policies())),
-                         [](const auto& test) { return std::get<0>(test.param).name + "_" + std::get<1>(test.param).name; });
+                         testing::Combine(testing::ValuesIn(configs()), testing::ValuesIn(registered_policies())),
+                         [](const auto& test) {
+                           return std::get<0>(test.param).name + "_" + std::string(std::get<1>(test.param).name);
+                         });
 
 }  // namespace
 }  // namespace patrickstar

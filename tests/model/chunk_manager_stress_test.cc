@@ -24,7 +24,7 @@ constexpr int kRounds = 600;
 
 class Stress {
  public:
-  Stress(const std::vector<Bytes>& capacities, const NamedPolicy& policy, std::uint32_t seed) {
+  Stress(const std::vector<Bytes>& capacities, const PolicyEntry& policy, std::uint32_t seed) {
     std::vector<Level> levels;
     for (std::size_t level = 0; level < capacities.size(); ++level) {
       tiers_.push_back(std::make_unique<MemoryTier>("tier " + std::to_string(level), capacities[level]));
@@ -32,8 +32,9 @@ class Stress {
       if (level + 1 == capacities.size()) break;
       links_.push_back(std::make_unique<ThreadedLink>(2, seed + static_cast<std::uint32_t>(level)));
       levels.back().link_below = links_.back().get();
-      if (level == 0 && policy.orchestrate != nullptr) orchestrator_ = policy.orchestrate(capacities[0]);
-      levels.back().policy = level == 0 && orchestrator_ != nullptr ? orchestrator_->make_policy() : policy.make();
+      PolicySet made = make_policy(policy, level, capacities[level]);
+      levels.back().policy = std::move(made.policy);
+      if (level == 0) orchestrator_ = std::move(made.schedule);
     }
     manager_ = std::make_unique<ChunkManager>(ChunkManagerOptions{.levels = std::move(levels),
                                                                   .waiter = &waiter_,
@@ -161,7 +162,7 @@ class Stress {
   std::unique_ptr<ChunkManager> manager_;
 };
 
-class ChunkManagerStress : public testing::TestWithParam<std::tuple<std::vector<Bytes>, NamedPolicy>> {};
+class ChunkManagerStress : public testing::TestWithParam<std::tuple<std::vector<Bytes>, PolicyEntry>> {};
 
 TEST_P(ChunkManagerStress, ThreadsShareLittleRoom) {
   const std::uint32_t seed = test_seed(3);
@@ -179,7 +180,7 @@ TEST_P(ChunkManagerStress, ThreadsShareLittleRoom) {
 INSTANTIATE_TEST_SUITE_P(TierSets, ChunkManagerStress,
                          testing::Combine(testing::Values(std::vector<Bytes>{6, 40}, std::vector<Bytes>{12, 40},
                                                           std::vector<Bytes>{8, 6, 40}),
-                                          testing::ValuesIn(all_policies())));
+                                          testing::ValuesIn(registered_policies())));
 
 }  // namespace
 }  // namespace patrickstar

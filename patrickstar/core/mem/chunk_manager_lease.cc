@@ -45,13 +45,13 @@ void ChunkManager::grant(std::span<const Access> accesses, QueueId queue, LeaseS
         if (payload.copies[static_cast<std::size_t>(level)].state == CopyState::kValid) free_copy(access.payload, level);
       }
     }
-    if (bottom() > 0) levels_[0].policy->touch(access.payload);
     leases->push({access.payload, payload.copies[0].place.address()});
     ++stats_.accesses;
     ++payload.counts.uses;
     if (payload.ahead) clear_ahead(&payload);
     emit(EventKind::kAccess, access.payload, 0);
   }
+  for (int level = 0; level < bottom(); ++level) levels_[static_cast<std::size_t>(level)].policy->used(accesses);
   leases->manager_ = this;
   leases->ready_ = Fence{queue, 0};
   leases->holder_ = holder_of_this_thread();

@@ -6,9 +6,10 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string_view>
 
-#include "patrickstar/core/base/ids.h"
+#include "patrickstar/core/trace/access.h"
 
 namespace patrickstar {
 
@@ -21,8 +22,9 @@ class EvictionPolicy {
   virtual void track(PayloadId payload) = 0;
   // It is none any more. REQUIRES: tracked.
   virtual void untrack(PayloadId payload) = 0;
-  // A lease was granted on `payload`: the access sequence, for policies that learn from it. Comes before untrack.
-  virtual void touch(PayloadId payload) = 0;
+  // These were leased together: a moment of the step, for policies that learn from it. On the compute tier they are no candidates
+  // then, on a tier beneath they may be.
+  virtual void used(std::span<const Access> moment) = 0;
   // The candidate that should go first; it stays tracked. Nothing when there is none.
   virtual std::optional<PayloadId> victim() = 0;
 };

@@ -1,6 +1,7 @@
 #include "patrickstar/core/policy/follower.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace patrickstar {
 namespace {
@@ -14,29 +15,35 @@ Position next_in(const std::vector<std::uint32_t>& moments, std::size_t step, Po
   return (from / n + 1) * n + moments.front();
 }
 
+std::uint64_t mixed(std::uint64_t x) {  // splitmix64
+  x += 0x9E3779B97F4A7C15ULL;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+  return x ^ (x >> 31);
+}
+
+std::uint64_t pair_of(std::uint64_t first, std::uint64_t second) { return mixed(first) ^ second; }
+
 }  // namespace
 
 // Independent of order and of how often a payload is named; whether it is written does not matter: the bytes needed are the same.
 std::uint64_t Follower::hash(std::span<const Access> accesses) {
+  ++hash_calls_;
   std::uint64_t sum = 0;
-  for (std::size_t i = 0; i < accesses.size(); ++i) {
-    bool seen = false;
-    for (std::size_t j = 0; j < i; ++j) seen = seen || accesses[j].payload == accesses[i].payload;
-    if (seen) continue;
-    std::uint64_t x = accesses[i].payload.value + 0x9E3779B97F4A7C15ULL;  // splitmix64's mixing
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
-    sum += x ^ (x >> 31);
+  for (const Access& access : accesses) {
+    if (named_.size() <= access.payload.index()) named_.resize(access.payload.index() + 1, 0);
+    if (std::exchange(named_[access.payload.index()], hash_calls_) == hash_calls_) continue;
+    sum += mixed(access.payload.value);
   }
   return sum;
 }
 
-Follower::Follower(const Trace& trace) : uses_(trace.payloads.size()) {
+Follower::Follower(const Trace& trace) : uses_(trace.payloads.size()), named_(trace.payloads.size(), 0) {
   for (std::uint32_t m = 0; m < trace.moments.size(); ++m) {
     hashes_.push_back(hash(trace.at(m)));
-    moments_of_[hashes_.back()].push_back(m);
     for (const Access& access : trace.at(m)) uses_[access.payload.index()].push_back(m);
   }
+  for (std::uint32_t m = 0; m < hashes_.size(); ++m) pairs_[pair_of(hashes_[m], expected(m + 1))].push_back(m);
 }
 
 Position Follower::next_use(PayloadId payload, Position from) const {
@@ -45,17 +52,8 @@ Position Follower::next_use(PayloadId payload, Position from) const {
 
 // Of all moments like `before`, not only the next one: a step goes through its layers forward and back, so each is met twice.
 Position Follower::next_pair(std::uint64_t before, std::uint64_t seen) const {
-  const auto found = moments_of_.find(before);
-  if (found == moments_of_.end()) return -1;
-  const auto n = static_cast<Position>(hashes_.size());
-  const Position from = position_ + 1;
-  Position nearest = -1;
-  for (const std::uint32_t moment : found->second) {
-    if (expected(moment + 1) != seen) continue;
-    const Position position = from + (moment - from % n + n) % n;
-    if (nearest < 0 || position < nearest) nearest = position;
-  }
-  return nearest < 0 ? -1 : nearest + 1;
+  const auto found = pairs_.find(pair_of(before, seen));
+  return found == pairs_.end() ? -1 : next_in(found->second, hashes_.size(), position_) + 1;
 }
 
 Follower::Match Follower::granted(std::span<const Access> accesses) {

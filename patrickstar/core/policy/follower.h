@@ -6,6 +6,7 @@
 // need be. Positions are counted from the first step on and never go back. Not thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -31,18 +32,27 @@ class Follower {
   Position position() const { return position_; }
   std::size_t moment() const { return static_cast<std::size_t>(position_ % static_cast<Position>(hashes_.size())); }
   std::int64_t deviations() const { return deviations_; }  // ever
+  // Calls f(moment) for each moment in (before, position()], each once: those that the last granted() passed by, its own
+  // included.
+  template <class F>
+  void each_passed(Position before, F&& f) const {
+    const auto n = static_cast<Position>(hashes_.size());
+    for (Position p = std::max(before, position_ - n) + 1; p <= position_; ++p) f(static_cast<std::size_t>(p % n));
+  }
   // The position of the payload's first use after `from`; -1 if the trace has none.
   Position next_use(PayloadId payload, Position from) const;
 
  private:
-  static std::uint64_t hash(std::span<const Access> accesses);
+  std::uint64_t hash(std::span<const Access> accesses);
   std::uint64_t expected(Position position) const { return hashes_[static_cast<std::size_t>(position) % hashes_.size()]; }
   // The nearest position ahead whose moment is like `seen`, and the one before it like `before`; -1 if there is none.
   Position next_pair(std::uint64_t before, std::uint64_t seen) const;
 
-  std::vector<std::uint64_t> hashes_;                                         // by moment
-  std::unordered_map<std::uint64_t, std::vector<std::uint32_t>> moments_of_;  // by hash, ascending
-  std::vector<std::vector<std::uint32_t>> uses_;                              // by payload: moments, ascending
+  std::vector<std::uint64_t> hashes_;                                    // by moment
+  std::unordered_map<std::uint64_t, std::vector<std::uint32_t>> pairs_;  // by a moment's hash and the next one's, ascending
+  std::vector<std::vector<std::uint32_t>> uses_;                         // by payload: moments, ascending
+  std::vector<std::uint64_t> named_;                                     // by payload: the last call of hash() that named it
+  std::uint64_t hash_calls_ = 0;
   Position position_ = -1;
   std::optional<std::uint64_t> unexpected_;  // the last moment, if it was: somewhere like it the run may have jumped to
   std::int64_t deviations_ = 0;

@@ -13,7 +13,7 @@ class Lru final : public EvictionPolicy {
   std::string_view name() const override { return "lru"; }
   void track(PayloadId payload) override;    // O(1)
   void untrack(PayloadId payload) override;  // O(1)
-  void touch(PayloadId) override {}
+  void used(std::span<const Access>) override {}
   std::optional<PayloadId> victim() override;  // O(1)
 
  private:

@@ -4,6 +4,7 @@
 
 #include "patrickstar/core/base/check.h"
 #include "patrickstar/core/policy/lru.h"
+#include "patrickstar/core/policy/payload_heap.h"
 
 namespace patrickstar {
 
@@ -12,51 +13,42 @@ class Orchestrator::Policy final : public EvictionPolicy {
  public:
   explicit Policy(Orchestrator* orchestrator) : orchestrator_(orchestrator) { orchestrator_->policy_ = this; }
   ~Policy() override { orchestrator_->policy_ = nullptr; }
-  std::string_view name() const override { return "plan"; }
+  std::string_view name() const override { return "planned"; }
   void track(PayloadId payload) override {
     lru_.track(payload);
-    if (tracked_.size() <= payload.index()) {
-      tracked_.resize(payload.index() + 1, false);
-      keys_.resize(payload.index() + 1);
-    }
+    if (tracked_.size() <= payload.index()) tracked_.resize(payload.index() + 1, false);
     tracked_[payload.index()] = true;
-    if (orchestrator_->following_) enter(payload);
+    if (orchestrator_->following_) order_.insert(payload, orchestrator_->eviction_key(payload));
   }
   void untrack(PayloadId payload) override {
     lru_.untrack(payload);
     tracked_[payload.index()] = false;
-    if (orchestrator_->following_) order_.erase({keys_[payload.index()], payload});
+    if (orchestrator_->following_) order_.erase(payload);
   }
-  void touch(PayloadId) override {}
+  void used(std::span<const Access>) override {}
   std::optional<PayloadId> victim() override {
     if (!orchestrator_->following_) return lru_.victim();
     if (order_.empty()) return std::nullopt;
-    return order_.rbegin()->second;
+    return order_.top();
   }
-  // The plan or the position in it has changed: every key is another.
+  // The plan is another: so is every key.
   void rebuild() {
     order_.clear();
     if (!orchestrator_->following_) return;
     for (std::size_t i = 0; i < tracked_.size(); ++i) {
-      if (tracked_[i]) enter(PayloadId(i));
+      if (tracked_[i]) order_.insert(PayloadId(i), orchestrator_->eviction_key(PayloadId(i)));
     }
   }
+  std::int64_t steps() const { return order_.steps(); }
   void changed(PayloadId payload) {
-    if (payload.index() >= tracked_.size() || !tracked_[payload.index()]) return;
-    order_.erase({keys_[payload.index()], payload});
-    enter(payload);
+    if (order_.contains(payload)) order_.change(payload, orchestrator_->eviction_key(payload));
   }
 
  private:
-  void enter(PayloadId payload) {
-    keys_[payload.index()] = orchestrator_->eviction_key(payload);
-    order_.emplace(keys_[payload.index()], payload);
-  }
   Orchestrator* const orchestrator_;
   Lru lru_;
   std::vector<bool> tracked_;
-  std::vector<Position> keys_;
-  std::set<std::pair<Position, PayloadId>> order_;
+  PayloadHeap<Position> order_;
 };
 
 Orchestrator::Orchestrator(const OrchestratorOptions& options) : options_(options) {}
@@ -75,6 +67,7 @@ OrchestratorStats Orchestrator::stats() const {
   stats.reserve = options_.reserve;
   stats.planned_read = plan_.read_bytes;
   stats.planned_written = plan_.write_bytes;
+  stats.order_steps = policy_ != nullptr ? policy_->steps() : 0;
   return stats;
 }
 
@@ -108,11 +101,13 @@ void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& 
     if (saw_eviction_ || watched_steps_ < options_.warm_up_steps) tracer_.granted(accesses, facts);
     return;
   }
+  search_.granted(accesses, facts);
   hold_ = false;
   if (on_track_) {
     Bytes& non_model = plan_.trace.moments[follower_.moment()].non_model;
     non_model = std::max(non_model, facts.non_model);
   }
+  const Position before = follower_.position();
   const auto match = follower_.granted(accesses);
   on_track_ = match != Follower::Match::kUnknown;
   if (!on_track_) return;
@@ -122,17 +117,11 @@ void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& 
     give_room_back(payload);
     roles_[payload.index()] = plan_.keep[moment.first + i] != 0 ? Role::kKept : Role::kDone;
   }
-  if (match == Follower::Match::kExpected) return;
-  const auto n = static_cast<Position>(plan_.trace.moments.size());
-  const auto later = std::upper_bound(plan_.fetches.begin(), plan_.fetches.end(), follower_.moment(),
-                                      [](std::size_t m, const PlannedFetch& fetch) { return m < fetch.moment; });
-  next_fetch_ = static_cast<std::size_t>(later - plan_.fetches.begin());
-  fetch_cycle_ = follower_.position() / n;
-  if (next_fetch_ == plan_.fetches.size()) {
-    next_fetch_ = 0;
-    ++fetch_cycle_;
-  }
-  if (policy_ != nullptr) policy_->rebuild();
+  // (The next fetch needs no care: the position never goes back, and want() leaves out what was passed by.)
+  if (match == Follower::Match::kExpected || policy_ == nullptr) return;
+  follower_.each_passed(before, [&](std::size_t passed) {  // only what is used there has another next use now
+    for (const Access& access : plan_.trace.at(passed)) policy_->changed(access.payload);
+  });
 }
 
 bool Orchestrator::keep(PayloadId payload) const { return !following_ || !on_track_ || roles_[payload.index()] != Role::kDone; }
@@ -217,7 +206,6 @@ void Orchestrator::brought(PayloadId payload) {
 // --- plans ------------------------------------------------------------------------------------------------------------------
 
 void Orchestrator::follow(Trace trace) {
-  const bool first = !following_;
   plan_ = make_plan(
       std::move(trace),
       {.budget = options_.budget, .reserve = options_.reserve, .ring = options_.ring, .spread_by_time = options_.spread_by_time});
@@ -237,13 +225,13 @@ void Orchestrator::follow(Trace trace) {
   fetch_cycle_ = 0;
   again_.clear();
   deviations_before_ = 0;
-  if (first) deviating_steps_ = 0;
   if (policy_ != nullptr) policy_->rebuild();
 }
 
 void Orchestrator::watch() {
   following_ = false;
   watch_from_next_step();
+  search_.stop();
   tracer_.restart();
   ++stats_.retraces;
   earlier_deviations_ += follower_.deviations();
@@ -260,12 +248,9 @@ void Orchestrator::step_done(const MomentFacts& facts) {
   }
   const std::int64_t deviations = follower_.deviations() - deviations_before_;
   deviations_before_ = follower_.deviations();
-  deviating_steps_ = deviations > 2 + static_cast<std::int64_t>(plan_.trace.moments.size()) / 10 ? deviating_steps_ + 1 : 0;
-  if (deviating_steps_ >= patience_) {
-    patience_ *= 2;  // steps that differ each time are not learned by watching another
-    deviating_steps_ = 0;
-    watch();
-    ++watched_steps_;  // the step just ended
+  if (auto other = search_.step_done(deviations, plan_.trace.moments.size(), facts)) {
+    ++stats_.retraces;
+    follow(std::move(*other));
     return;
   }
   if (kept_gave_way_ && stats_.plans < 10) {

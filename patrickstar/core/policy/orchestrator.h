@@ -2,8 +2,8 @@
 //
 // It watches while chunks come and go by LRU. Once something had to be evicted and a whole step has been seen it makes a Plan and
 // follows it: payloads that the plan does not keep leave after their last use, and come back in the order of use as far ahead as
-// the room until their use allows. A deviation re-synchronises (Follower); when steps keep deviating it watches again. When kept
-// payloads had to give way it plans again with more reserve. Never wrong, only a slower step.
+// the room until their use allows. A deviation re-synchronises (Follower); when steps keep deviating another one is looked for to
+// plan from (StepSearch). When kept payloads had to give way it plans again with more reserve. Never wrong, only a slower step.
 #pragma once
 
 #include <memory>
@@ -16,6 +16,7 @@
 #include "patrickstar/core/policy/occupancy.h"
 #include "patrickstar/core/policy/plan.h"
 #include "patrickstar/core/policy/schedule.h"
+#include "patrickstar/core/policy/step_search.h"
 #include "patrickstar/core/policy/tracer.h"
 
 namespace patrickstar {
@@ -33,11 +34,12 @@ struct OrchestratorStats {
   bool following = false;
   std::int64_t plans = 0;
   std::int64_t deviations = 0;  // unexpected moments, ever
-  std::int64_t retraces = 0;    // plans given up because steps kept deviating
+  std::int64_t retraces = 0;    // plans given up: for another step that fits better, or because a payload was removed
   std::int64_t forced = 0;      // payloads that had to give way against the plan
   Bytes reserve = 0;
   Bytes planned_read = 0;  // a step, by the present plan
   Bytes planned_written = 0;
+  std::int64_t order_steps = 0;  // entries of the order of eviction that were looked at or moved: what it costs
 };
 
 class Orchestrator final : public Schedule {
@@ -81,6 +83,7 @@ class Orchestrator final : public Schedule {
 
   OrchestratorOptions options_;
   Tracer tracer_;
+  StepSearch search_{&tracer_};
   Policy* policy_ = nullptr;
   bool following_ = false;
   bool saw_eviction_ = false;
@@ -105,8 +108,6 @@ class Orchestrator final : public Schedule {
   Position want_position_ = 0;                      // of its use
   std::int64_t deviations_before_ = 0;              // this step
   std::int64_t earlier_deviations_ = 0;             // of earlier plans
-  int deviating_steps_ = 0;
-  int patience_ = 2;  // deviating steps in a row before watching again
   bool kept_gave_way_ = false;
   OrchestratorStats stats_;
 };

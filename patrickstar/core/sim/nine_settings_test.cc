@@ -2,39 +2,23 @@
 // model data, and compute of 2, 1 and 0.5 times the least transfers. Exact: the same figures on any machine.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cstdio>
-#include <functional>
 #include <ostream>
-#include <random>
-#include <utility>
 #include <vector>
 
-#include "patrickstar/core/policy/orchestrator.h"
 #include "patrickstar/core/sim/bounds.h"
 #include "patrickstar/core/sim/replay.h"
 #include "patrickstar/core/sim/synthetic.h"
-#include "patrickstar/core/testing/seed.h"
 
 namespace patrickstar {
 namespace {
 
 constexpr double kBandwidth = 1.6e9;
 
-enum class Policy { kPlanned, kLru };
-
-ReplayReport run(const Trace& trace, Bytes budget, Policy policy, int steps,
-                 std::function<const Trace*(int)> trace_of_step = {}) {
-  Orchestrator orchestrator({.budget = budget});
+ReplayReport run(const Trace& trace, Bytes budget, int steps) {
+  PolicySet planned = find_policy("planned")->make({.orchestrator = {.budget = budget}, .trace = &trace});
   ReplayOptions options{.host_budget = budget, .disk = {.bytes_per_second = kBandwidth}, .steps = steps};
-  options.trace_of_step = std::move(trace_of_step);
-  if (policy == Policy::kPlanned) {
-    options.configure = [&](ChunkManagerOptions* manager) {
-      manager->schedule = &orchestrator;
-      manager->levels[0].policy = orchestrator.make_policy();
-    };
-    options.step_done = [](ChunkManager* manager) { manager->step_done(); };
-  }
+  decide_by(&planned, &options);
   auto report = replay(trace, options);
   EXPECT_TRUE(report.ok()) << report.status().message();
   return report.ok() ? report.value() : ReplayReport{.steps = {StepReport{}}};
@@ -60,7 +44,7 @@ TEST_P(NineSettings, TimeAndTrafficAreNearTheirLimits) {
   const Nanos transfers = step_bounds(trace, room, kBandwidth).transfers;
   scale_compute(&trace, static_cast<Nanos>(setting.compute * static_cast<double>(transfers)));
   const StepBounds bounds = step_bounds(trace, room, kBandwidth);
-  const ReplayReport report = run(trace, budget, Policy::kPlanned, 8);
+  const ReplayReport report = run(trace, budget, 8);
   const StepReport& last = report.steps.back();
   const double traffic = static_cast<double>(last.read + last.written) / static_cast<double>(bounds.min_read + bounds.min_write);
   const double time = static_cast<double>(last.time) / static_cast<double>(bounds.limit);
@@ -69,7 +53,7 @@ TEST_P(NineSettings, TimeAndTrafficAreNearTheirLimits) {
   EXPECT_LE(time, 1.05);
   EXPECT_GE(time, 1);
   EXPECT_LE(report.peak, budget);
-  EXPECT_EQ(run(trace, budget, Policy::kPlanned, 8).steps, report.steps);
+  EXPECT_EQ(run(trace, budget, 8).steps, report.steps);
 }
 
 std::vector<Setting> settings() {
@@ -84,72 +68,6 @@ std::vector<Setting> settings() {
   return all;
 }
 INSTANTIATE_TEST_SUITE_P(Gpt2Medium, NineSettings, testing::ValuesIn(settings()));
-
-// --- steps that are not as planned --------------------------------------------------------------------------------------------
-
-// By how much the planned run takes longer than LRU's, over all steps.
-double time_by_lru(const Trace& trace, Bytes budget, int steps, const std::function<const Trace*(int)>& trace_of_step) {
-  const auto total = [&](Policy policy) {
-    double sum = 0;
-    for (const StepReport& step : run(trace, budget, policy, steps, trace_of_step).steps) sum += static_cast<double>(step.time);
-    return sum;
-  };
-  return total(Policy::kPlanned) / total(Policy::kLru);
-}
-
-// The trace without some layers: neither forward, nor backward, nor the updates that follow on it. Of UpdateAt::kBackward.
-Trace without(const Trace& trace, const std::vector<bool>& dropped) {
-  const std::size_t operators = 3 + 6 * dropped.size();
-  const auto is_dropped = [&](std::size_t op) { return op > 0 && op + 2 < operators && dropped[(op - 1) / 6]; };
-  Trace rest;
-  rest.payloads = trace.payloads;
-  std::size_t op = operators;  // in backward: the one it is at
-  for (std::size_t m = 0; m < trace.moments.size(); ++m) {
-    const auto accesses = trace.at(m);
-    if (m >= operators && accesses.front().mode == AccessMode::kRead) --op;
-    if (is_dropped(m < operators ? m : op)) continue;
-    rest.moments.push_back(trace.moments[m]);
-    rest.moments.back().first = static_cast<std::uint32_t>(rest.accesses.size());
-    rest.accesses.insert(rest.accesses.end(), accesses.begin(), accesses.end());
-  }
-  return rest;
-}
-
-constexpr int kSteps = 12;
-
-TEST(IrregularSteps, WithRandomLayersDroppedItIsNotSlowerThanLru) {
-  const std::uint32_t seed = test_seed(3);
-  for (const double room : {0.25, 0.5, 0.75}) {
-    Trace trace = gpt_trace({.recompute = Recompute::kNone, .update = UpdateAt::kBackward});
-    const Bytes budget = budget_with_room(trace, room);
-    scale_compute(&trace, step_bounds(trace, room_for_chunks(trace, budget), kBandwidth).transfers);
-    std::mt19937 random(seed);
-    std::vector<Trace> steps;
-    for (int i = 0; i < kSteps; ++i) {
-      std::vector<bool> dropped(24);
-      for (std::size_t layer = 0; layer < dropped.size(); ++layer) dropped[layer] = random() % 10 == 0;
-      steps.push_back(without(trace, dropped));
-    }
-    ASSERT_LT(steps[0].moments.size(), trace.moments.size());
-    const double time = time_by_lru(trace, budget, kSteps, [&](int i) { return &steps[static_cast<std::size_t>(i)]; });
-    std::printf("dropped layers, room %.2f: %.3f of LRU's time\n", room, time);
-    EXPECT_LE(time, 1.10) << "seed " << seed << " room " << room;
-  }
-}
-
-TEST(IrregularSteps, WithAlternatingSequenceLengthsItIsNotSlowerThanLru) {
-  for (const double room : {0.25, 0.5, 0.75}) {
-    Trace longer = gpt_trace({.recompute = Recompute::kNone, .update = UpdateAt::kSplit});
-    Trace shorter = gpt_trace({.tokens = 512, .recompute = Recompute::kNone, .update = UpdateAt::kSplit});
-    const Bytes budget = budget_with_room(longer, room);
-    const Nanos compute = step_bounds(longer, room_for_chunks(longer, budget), kBandwidth).transfers;
-    scale_compute(&longer, compute);
-    scale_compute(&shorter, compute / 2);
-    const double time = time_by_lru(longer, budget, kSteps, [&](int i) { return i % 2 == 0 ? &longer : &shorter; });
-    std::printf("alternating lengths, room %.2f: %.3f of LRU's time\n", room, time);
-    EXPECT_LE(time, 1.10) << room;
-  }
-}
 
 }  // namespace
 }  // namespace patrickstar

@@ -144,6 +144,14 @@ class Machine {
 
 }  // namespace
 
+void decide_by(PolicySet* deciding, ReplayOptions* options) {
+  options->configure = [deciding](ChunkManagerOptions* manager) {
+    manager->schedule = deciding->schedule.get();
+    manager->levels[0].policy = std::move(deciding->policy);
+  };
+  options->step_done = [](ChunkManager* manager) { manager->step_done(); };
+}
+
 Result<ReplayReport> replay(const Trace& trace, const ReplayOptions& options) {
   Machine machine(trace, options);
   PS_RETURN_IF_ERROR(machine.add_payloads());

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "patrickstar/core/mem/chunk_manager.h"
+#include "patrickstar/core/policy/registry.h"
 #include "patrickstar/core/sim/sim_link.h"
 #include "patrickstar/core/trace/trace.h"
 
@@ -49,6 +50,10 @@ struct ReplayReport {
   std::vector<StepReport> steps;
   Bytes peak = 0;  // of all host memory, ever
 };
+
+// The run's compute tier is the policy's, which `deciding` gives away; its schedule, if it has one, stays there and outlives the
+// run.
+void decide_by(PolicySet* deciding, ReplayOptions* options);
 
 // Errors: kInvalidArgument (a payload's length is no multiple of kPayloadAlignment, an access names none); those of
 // ChunkManager::acquire and make_room, with step and moment.

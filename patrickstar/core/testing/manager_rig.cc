@@ -5,23 +5,21 @@
 #include <cstring>
 
 #include "patrickstar/core/base/check.h"
-#include "patrickstar/core/policy/lru.h"
 #include "patrickstar/core/testing/bytes.h"
+#include "patrickstar/core/testing/traces.h"
 
 namespace patrickstar {
 
-const std::vector<NamedPolicy>& all_policies() {
-  static const std::vector<NamedPolicy> policies = {
-      {"lru", [] { return std::make_unique<Lru>(); }},
-      {"planned", [] { return std::make_unique<Lru>(); },
-       [](Bytes budget) {
-         return std::make_unique<Orchestrator>(OrchestratorOptions{.budget = budget, .ring = 2 * kPayloadAlignment});
-       }},
-  };
-  return policies;
+PolicySet make_policy(const PolicyEntry& policy, std::size_t level, Bytes capacity) {
+  std::vector<MomentSpec> moments(32);
+  for (std::uint32_t i = 0; i < moments.size(); ++i) moments[i].accesses = {reads(i)};
+  const Trace trace = trace_of(std::vector<Bytes>(moments.size(), kPayloadAlignment), moments);
+  const PolicyInputs inputs{.orchestrator = {.budget = capacity, .ring = 2 * kPayloadAlignment}, .trace = &trace};
+  PolicySet made = policy.make(inputs);
+  return level > 0 && made.schedule != nullptr ? make_policy(*find_policy("lru"), level, capacity) : std::move(made);
 }
 
-ManagerRig::ManagerRig(const std::vector<Bytes>& capacities, const NamedPolicy& policy)
+ManagerRig::ManagerRig(const std::vector<Bytes>& capacities, const PolicyEntry& policy)
     : waiter_([this] { return complete_oldest(); }) {
   const char* names[] = {"compute", "middle", "bottom"};
   std::vector<Level> levels;
@@ -31,8 +29,9 @@ ManagerRig::ManagerRig(const std::vector<Bytes>& capacities, const NamedPolicy& 
     if (level + 1 == capacities.size()) break;
     links_.push_back(std::make_unique<ManualLink>(fmt::format("/scratch/{}", level)));
     levels.back().link_below = links_.back().get();
-    if (level == 0 && policy.orchestrate != nullptr) orchestrator_ = policy.orchestrate(capacities[0]);
-    levels.back().policy = level == 0 && orchestrator_ != nullptr ? orchestrator_->make_policy() : policy.make();
+    PolicySet made = make_policy(policy, level, capacities[level]);
+    levels.back().policy = std::move(made.policy);
+    if (level == 0) orchestrator_ = std::move(made.schedule);
   }
   manager_ = std::make_unique<ChunkManager>(ChunkManagerOptions{.levels = std::move(levels),
                                                                 .waiter = &waiter_,

@@ -3,7 +3,6 @@
 // When the manager waits, the rig completes the oldest pending transfer; a test that wants another order sets another step.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <ostream>
 #include <random>
@@ -13,7 +12,7 @@
 
 #include "patrickstar/core/mem/chunk_manager.h"
 #include "patrickstar/core/obs/sinks.h"
-#include "patrickstar/core/policy/orchestrator.h"
+#include "patrickstar/core/policy/registry.h"
 #include "patrickstar/core/testing/manual_link.h"
 #include "patrickstar/core/testing/manual_waiter.h"
 #include "patrickstar/core/testing/memory_tier.h"
@@ -21,24 +20,15 @@
 
 namespace patrickstar {
 
-using PolicyFactory = std::function<std::unique_ptr<EvictionPolicy>()>;
-
-using OrchestratorFactory = std::function<std::unique_ptr<Orchestrator>(Bytes budget)>;
-
-// With `orchestrate` the compute tier follows an Orchestrator; the tiers beneath have `make`.
-struct NamedPolicy {
-  std::string name;
-  PolicyFactory make;
-  OrchestratorFactory orchestrate = nullptr;
-};
-inline void PrintTo(const NamedPolicy& policy, std::ostream* out) { *out << policy.name; }  // for GoogleTest
-// Every policy there is: a new one is a line here.
-const std::vector<NamedPolicy>& all_policies();
+inline void PrintTo(const PolicyEntry& policy, std::ostream* out) { *out << policy.name; }  // for GoogleTest
+// What a registered policy decides with on a level of a test's manager: LRU beneath the compute tier if it has a schedule. Where
+// it is to know the step beforehand, it is told one of 32 payloads that follow one another.
+PolicySet make_policy(const PolicyEntry& policy, std::size_t level, Bytes capacity);
 
 class ManagerRig {
  public:
   // Capacities from the compute tier down; 1 to kMaxLevels of them.
-  explicit ManagerRig(const std::vector<Bytes>& capacities, const NamedPolicy& policy = all_policies().front());
+  explicit ManagerRig(const std::vector<Bytes>& capacities, const PolicyEntry& policy = *find_policy("lru"));
 
   ChunkManager& manager() { return *manager_; }
   MemoryTier& tier(std::size_t level) { return *tiers_[level]; }

@@ -1,0 +1,41 @@
+// StepSearch: looks for another step to plan from, while a plan is followed from which steps deviate.
+//
+// [Note: another step] A stale plan is better than none: its victims are still used far ahead, and what it brings is mostly used
+// (docs/orchestration.md has figures). So it is followed on while one step is watched, and the next step says whether the watched
+// one would have been the better guide: with less than half of the deviations. Steps that differ each time never are; after each
+// such search twice as many deviating steps must come in a row before the next, 64 at most. Not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "patrickstar/core/policy/follower.h"
+#include "patrickstar/core/policy/tracer.h"
+
+namespace patrickstar {
+
+class StepSearch {
+ public:
+  // Traces by `tracer`, which outlives it and knows the payloads; nobody else uses it between granted() and step_done().
+  explicit StepSearch(Tracer* tracer) : tracer_(tracer) {}
+
+  void granted(std::span<const Access> accesses, const MomentFacts& facts);
+  // A step ended that deviated so often from the plan's, which has so many moments. The step to plan from instead, if there is
+  // one.
+  std::optional<Trace> step_done(std::int64_t deviations, std::size_t moments, const MomentFacts& facts);
+  // The plan is given up.
+  void stop();
+
+ private:
+  enum class State : std::uint8_t { kIdle, kWatching, kComparing };
+
+  Tracer* const tracer_;
+  State state_ = State::kIdle;
+  Trace watched_;
+  Follower follower_;        // of `watched_`, in the step after it
+  int deviating_steps_ = 0;  // in a row
+  int patience_ = 1;         // how many begin a search
+};
+
+}  // namespace patrickstar
