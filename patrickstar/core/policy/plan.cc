@@ -9,7 +9,7 @@ namespace patrickstar {
 namespace {
 
 constexpr std::uint32_t kNone = UINT32_MAX;
-constexpr Bytes kSmallRing = 48 * kMiB;
+constexpr Bytes kFewestInRing = 4;  // tiles, some on their way in and some on their way out
 
 // [Note: gaps]
 struct Gap {
@@ -60,6 +60,18 @@ std::vector<Gap> gaps_of(const Trace& trace) {
     if (last[payload] != kNone) add(last[payload], first[payload]);
   }
   return gaps;
+}
+
+// The largest payload of state that is used; of any kind where there is no state.
+Bytes largest_tile(const Trace& trace) {
+  Bytes of_state = 0;
+  Bytes of_all = 0;
+  for (const Access& access : trace.accesses) {
+    const TracedPayload& payload = trace.payloads[access.payload.index()];
+    of_all = std::max(of_all, payload.bytes);
+    if (payload.kind == PayloadKind::kState) of_state = std::max(of_state, payload.bytes);
+  }
+  return of_state > 0 ? of_state : of_all;
 }
 
 bool retain(const Gap& gap, Occupancy* occupancy, std::vector<std::uint8_t>* keep) {
@@ -150,7 +162,7 @@ Plan make_plan(Trace trace, const PlanOptions& options) {
   if (t.moments.empty()) return plan;
   const Bytes tightest = std::max<Bytes>(0, *std::min_element(left.begin(), left.end()));
   const Bytes streamed = std::max<Bytes>(0, t.model_data_bytes() - *std::min_element(plan.room.begin(), plan.room.end()));
-  plan.ring = std::min({options.ring, tightest / 4, std::max<Bytes>(kSmallRing, streamed / 22)});
+  plan.ring = std::min({options.ring, tightest / 4, std::max<Bytes>(kFewestInRing * largest_tile(t), streamed / 22)});
   for (Bytes& room : left) room -= plan.ring;
   Occupancy occupancy(left);
 
