@@ -44,6 +44,16 @@ BenchOptions quick(BenchOptions options) {
   return options;
 }
 
+// Of the sources that this program was built from; "unknown" where they are gone or no git tree.
+std::string commit() {
+  std::string text;
+  if (FILE* pipe = popen("git -C '" PATRICKSTAR_SOURCE_DIR "' describe --always --dirty 2>/dev/null", "r")) {
+    for (int c = std::fgetc(pipe); c != EOF && c != '\n'; c = std::fgetc(pipe)) text.push_back(static_cast<char>(c));
+    pclose(pipe);
+  }
+  return text.empty() ? "unknown" : text;
+}
+
 std::string load_average() {
   std::string line;
   std::getline(std::ifstream("/proc/loadavg"), line);
@@ -56,6 +66,7 @@ class Report {
   Report(const BenchOptions& options, Bytes memory) : path_(options.json) {
     json_ = {{"benchmark", "patrickstar bench"},
              {"version", PATRICKSTAR_VERSION},
+             {"commit", commit()},
              {"machine",
               {{"cpus", std::thread::hardware_concurrency()}, {"free_memory_bytes", memory}, {"load_before", load_average()}}},
              {"options",

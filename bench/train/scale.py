@@ -8,43 +8,23 @@ Writes figures and verdicts to bench/results after each part. Exit code 1 when a
 
 import argparse
 import json
-import mmap
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bench/peers"))
+import disk
 GIB, MIB = 1 << 30, 1 << 20
-TILE = 12 << 20
+PROBE = 3 << 30  # bytes moved to see how fast the disk is
 JOBS = {  # model: budget, steps
     "gpt2-xl": (4 * GIB, 4),
     "llama-3b": (6 * GIB, 3),
 }
 SHAPE = ["--batch-size", "1", "--sequence-length", "256", "--checkpoint-activations"]
-
-
-def disk_bytes_per_second(folder, tiles=150):
-    """Reads and writes of tiles side by side, from two threads, with O_DIRECT: their bandwidth together."""
-    with tempfile.NamedTemporaryFile(dir=folder) as scratch:
-        file = os.open(scratch.name, os.O_RDWR | os.O_DIRECT)
-        try:
-            buffers = [mmap.mmap(-1, TILE) for _ in range(2)]
-            for slot in range(tiles):
-                os.pwrite(file, buffers[0], slot * TILE)
-            reads = threading.Thread(target=lambda: [os.preadv(file, [buffers[0]], i * TILE) for i in range(tiles)])
-            writes = threading.Thread(target=lambda: [os.pwrite(file, buffers[1], (i + tiles // 2) % tiles * TILE) for i in range(tiles)])
-            start = time.monotonic()
-            for thread in (reads, writes):
-                thread.start()
-            for thread in (reads, writes):
-                thread.join()
-            return 2 * tiles * TILE / (time.monotonic() - start)
-        finally:
-            os.close(file)
 
 
 def train(program, arguments):
@@ -82,7 +62,7 @@ def main():
         with tempfile.NamedTemporaryFile(suffix=".trace") as trace:
             ours = train(options.program, [*shape, "--steps", str(steps), "--memory-budget", str(budget), "--spill-dir", options.spill_dir,
                                            "--trace", trace.name])  # fmt: skip
-            bandwidth = disk_bytes_per_second(options.spill_dir)
+            bandwidth = PROBE / disk.seconds(options.spill_dir, PROBE)
             replayed = subprocess.run([options.program, "replay", "--trace", trace.name, "--tier", f"host={budget}", "--tier",
                                        f"disk=200GB,bandwidth={int(bandwidth)}B/s", "--steps", "4", "--json"],
                                       capture_output=True, text=True)  # fmt: skip

@@ -768,9 +768,10 @@ class Validation(Case):
 
 class ForwardOnly(Case):
     def test_the_first_loss_is_that_of_training(self):
-        for shape in (SMALL, SMALL_LLAMA):
-            trained = train(*shape, "--steps", "1", "--memory-budget", "40MiB").summary
-            for options in (("--plain",), ("--memory-budget", "16MiB")):
+        for small in (SMALL, SMALL_LLAMA):
+            shape = (*small, "--layers", "16")  # 20 MB or more of parameters
+            trained = train(*shape, "--steps", "1", "--memory-budget", "64MiB").summary
+            for options in (("--plain",), ("--memory-budget", "18MiB")):
                 with self.subTest(shape=shape[1], options=options):
                     forward = train(*shape, "--steps", "1", "--forward-only", *options).summary
                     self.assertEqual(forward["losses_hex"], trained["losses_hex"])
@@ -895,6 +896,7 @@ class Bench(Case):
         self.assertEqual(done.code, 0, str(done))
         self.assertEqual((os.listdir(spill), os.listdir(temporary)), ([], []))
         report = json.loads(pathlib.Path(path).read_text())
+        self.assertTrue(report["commit"])
         self.assertEqual(report["options"]["shares"], [50])
         for key in ("io_backend", "replay_backend", "simd", "torch"):
             self.assertTrue(report["runs"][key], key)
@@ -902,7 +904,8 @@ class Bench(Case):
         self.assertNotIn("not_reached", setting)
         self.assertIs(setting["bits_equal"], True)
         for figure in ("step_seconds", "limit_seconds", "compute_seconds", "transfers_seconds", "window_seconds", "predicted_seconds",
-                       "moved_bytes", "least_bytes", "ring_bytes", "disk_bytes_per_second", "time_by_limit", "predicted_by_measured"):
+                       "moved_bytes", "least_bytes", "ring_bytes", "disk_bytes_per_second", "time_by_limit", "predicted_by_measured",
+                       "compute_beside_disk_seconds", "limit_beside_disk_seconds", "time_by_limit_beside_disk"):
             self.assertGreater(setting[figure], 0, figure)
         self.assertAlmostEqual(setting["limit_seconds"],  # each moment's compute is rounded to nanoseconds
                                max(setting["compute_seconds"], setting["transfers_seconds"], setting["window_seconds"]), delta=1e-5)
@@ -917,7 +920,7 @@ class Bench(Case):
         self.assertEqual(setting["discarded"], sum(sample["discarded"] is not None for sample in samples))
         self.assertEqual(setting["steady"], samples[-1]["discarded"] is None)
         for sample in samples:
-            self.assertEqual((len(sample["step_seconds"]), len(sample["compute_step_seconds"])), (2, 4))
+            self.assertEqual([len(sample[f"{name}step_seconds"]) for name in ("", "compute_", "compute_beside_disk_")], [2, 4, 2])
             for figure in ("disk_seconds_before", "disk_seconds_after", "replayed_bytes"):
                 self.assertGreater(sample[figure], 0, figure)
         for text in ("by limit", "(<=1.10)", "1 x 64", "1 of 1 settings reached", "bit for bit"):

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 namespace patrickstar::cli {
 namespace {
@@ -17,6 +18,7 @@ double quotient(double a, double b) { return b > 0 ? a / b : 0; }
 Json sample_json(const Sample& s) {
   return {{"step_seconds", s.steps},
           {"compute_step_seconds", s.compute_steps},
+          {"compute_beside_disk_step_seconds", s.beside_disk_steps},
           {"replayed_bytes", s.replayed},
           {"disk_seconds_before", s.disk_before},
           {"disk_seconds_after", s.disk_after},
@@ -40,6 +42,11 @@ std::string Sample::fault() const {
   return "";
 }
 
+double BenchRow::compute_beside_disk() const {
+  const std::vector<double>& steps = sample().beside_disk_steps;
+  return quotient(std::accumulate(steps.begin(), steps.end(), 0.0), static_cast<double>(steps.size()));
+}
+double BenchRow::time_by_limit_beside_disk() const { return quotient(sample().figures.step, seconds(limit_beside_disk)); }
 double BenchRow::time_by_limit() const { return quotient(sample().figures.step, limit_seconds()); }
 
 double BenchRow::traffic_by_least() const {
@@ -55,8 +62,9 @@ double BenchRow::ratio() const { return quotient(compute(), seconds(limit.bounds
 std::string table_head() {
   return fmt::format(
       "times in s. limit: the longest of compute, transfers (least bytes at the disk's speed) and the best window\n"
+      "beside: compute while the disk moves as many bytes for nobody, and the step by the limit with that compute\n"
       "room   c/t asked, is  batch x seq  compute  transf.  window   limit     step   by limit     traffic/least      predicted  "
-      "stalled   hits  late  disk GB/s\n");
+      "stalled   hits  late  disk GB/s    beside\n");
 }
 
 std::string table_line(const BenchRow& row) {
@@ -67,10 +75,11 @@ std::string table_line(const BenchRow& row) {
   line += fmt::format(", {:4.2f}  {:>11}  {:7.3f}  {:7.3f}  {:6.3f}  {:6.3f} {:1}", row.ratio(),
                       fmt::format("{} x {}", row.shape.batch, row.shape.sequence), row.compute(), seconds(bounds.transfers),
                       seconds(bounds.window), row.limit_seconds(), row.limit.name()[0]);
-  line += fmt::format(" {:6.3f}  {:.3f} (<={:.2f})  {:.3f} (<={:.3f})  {:.3f} (+-{:.2f})  {:7.3f}  {:3.0f} %  {:4.1f}  {:9.2f}\n",
-                      s.figures.step, row.time_by_limit(), kMostTimeByLimit, row.traffic_by_least(), row.limit.allowed_traffic(),
-                      row.predicted_by_measured(), kMostPredictionError, s.figures.stalled, 100 * s.figures.hit_rate,
-                      s.figures.late, s.bytes_per_second() * 1e-9);
+  line += fmt::format(
+      " {:6.3f}  {:.3f} (<={:.2f})  {:.3f} (<={:.3f})  {:.3f} (+-{:.2f})  {:7.3f}  {:3.0f} %  {:4.1f}  {:9.2f}  {:.3f} {:.3f}\n",
+      s.figures.step, row.time_by_limit(), kMostTimeByLimit, row.traffic_by_least(), row.limit.allowed_traffic(),
+      row.predicted_by_measured(), kMostPredictionError, s.figures.stalled, 100 * s.figures.hit_rate, s.figures.late,
+      s.bytes_per_second() * 1e-9, row.compute_beside_disk(), row.time_by_limit_beside_disk());
   for (std::size_t i = 0; i < row.samples.size(); ++i) {
     if (const std::string fault = row.samples[i].fault(); !fault.empty())
       line += fmt::format("       {}: {}\n", i + 1 < row.samples.size() ? "discarded" : "NOT STEADY, and no tries left", fault);
@@ -103,6 +112,9 @@ Json row_json(const BenchRow& row) {
                {"window_seconds", seconds(bounds.window)},
                {"time_by_limit", row.time_by_limit()},
                {"time_by_limit_allowed", kMostTimeByLimit},
+               {"compute_beside_disk_seconds", row.compute_beside_disk()},
+               {"limit_beside_disk_seconds", seconds(row.limit_beside_disk)},
+               {"time_by_limit_beside_disk", row.time_by_limit_beside_disk()},
                {"moved_bytes", s.figures.moved},
                {"least_bytes", bounds.min_read + bounds.min_write},
                {"traffic_by_least", row.traffic_by_least()},

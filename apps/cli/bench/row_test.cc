@@ -14,7 +14,8 @@ using testing::HasSubstr;
 using testing::Not;
 
 Sample calm() {
-  Sample sample{.compute_steps = {1.0, 1.1, 0.9, 1.0}, .steps = {2.0, 2.2}, .replayed = 2'000'000'000};
+  Sample sample{
+      .compute_steps = {1.0, 1.1, 0.9, 1.0}, .beside_disk_steps = {1.5, 1.1}, .steps = {2.0, 2.2}, .replayed = 2'000'000'000};
   sample.figures = {.step = 2.1, .stalled = 0.5, .moved = 2'000'000'000, .hit_rate = 0.98, .late = 3};
   sample.disk_before = 0.95;
   sample.disk_after = 1.0;
@@ -31,6 +32,7 @@ BenchRow row() {
                       .window = 2'000'000'000,
                       .limit = 2'000'000'000};
   row.limit.predicted = 2'205'000'000;
+  row.limit_beside_disk = 2'100'000'000;
   row.limit.ring = 50;
   row.limit.model_data = 2000;
   row.limit.tightest_room = 1000;
@@ -66,6 +68,8 @@ TEST(SampleTest, OthersAreDiscardedForAReason) {
 
 TEST(BenchRowTest, FiguresByTheirLimits) {
   EXPECT_DOUBLE_EQ(row().time_by_limit(), 1.05);
+  EXPECT_DOUBLE_EQ(row().compute_beside_disk(), 1.3);
+  EXPECT_DOUBLE_EQ(row().time_by_limit_beside_disk(), 1.0);
   EXPECT_DOUBLE_EQ(row().traffic_by_least(), 20.0 / 19);
   EXPECT_DOUBLE_EQ(row().predicted_by_measured(), 1.05);
   EXPECT_DOUBLE_EQ(row().ratio(), 1.0 / 0.95);

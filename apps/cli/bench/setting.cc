@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <future>
 
 #include "patrickstar/core/base/text.h"
 #include "patrickstar/core/trace/trace_io.h"
@@ -12,7 +13,7 @@ namespace {
 
 constexpr int kMostSamples = 3;             // of a setting, the discarded ones included
 constexpr std::int64_t kFittingWarmUp = 1;  // steps that are not counted
-constexpr std::int64_t kFittingSteps = 2;   // before and after
+constexpr std::int64_t kFittingSteps = 2;   // before, beside the disk's transfers, and after
 constexpr std::int64_t kLeanWarmUp = 4;     // two are watched, in the third the plan settles; the fourth's transfers are replayed
 constexpr std::int64_t kCalibrationTokens[] = {32, 128, 512};
 constexpr std::int64_t kCalibrationSteps = 3;
@@ -142,7 +143,7 @@ Result<BenchRow> SettingBench::measure(const WantedSetting& wanted) {
 }
 
 Status SettingBench::measure_samples(BenchRow* row) {
-  auto fitting = jobs_->start({.shape = row->shape, .pauses = pauses(kFittingWarmUp, kFittingSteps, kMostSamples + 1)},
+  auto fitting = jobs_->start({.shape = row->shape, .pauses = pauses(kFittingWarmUp, kFittingSteps, 2 * kMostSamples + 1)},
                               fitting_budget(row->model_data, row->plain_non_model));
   if (!fitting.ok()) return fitting.status();
   auto fitting_run = fitting.value()->run();
@@ -178,6 +179,7 @@ Status SettingBench::measure_samples(BenchRow* row) {
   bytes_per_second_ = row->sample().bytes_per_second();
   auto trace = load_trace(lean.value()->trace_path());
   if (!trace.ok()) return trace.status();
+  auto again = trace;
   fitting.value().reset();  // the simulation gets the machine
   lean.value().reset();
   auto limit = limit_of(std::move(trace).value(), {.budget = row->budget,
@@ -186,6 +188,12 @@ Status SettingBench::measure_samples(BenchRow* row) {
                                                    .bytes_per_second = bytes_per_second_});
   if (!limit.ok()) return limit.status();
   row->limit = std::move(limit).value();
+  auto beside = limit_of(std::move(again).value(), {.budget = row->budget,
+                                                    .reserve = run.reserve,
+                                                    .compute = static_cast<Nanos>(row->compute_beside_disk() * 1e9),
+                                                    .bytes_per_second = bytes_per_second_});
+  if (!beside.ok()) return beside.status();
+  row->limit_beside_disk = beside.value().bounds.limit;
   const Bytes away = (row->limit.bounds.min_read + row->limit.bounds.min_write) / 2;
   spare_ = row->model_data - static_cast<Bytes>(row->wanted.share * static_cast<double>(row->model_data)) - away;
   return {};
@@ -211,7 +219,16 @@ Result<Sample> SettingBench::take(Child* fitting, Child* lean, RunRecord* fittin
   *lean_run = std::move(lean_now).value();
   const auto after = disk_->run(transfers);
   if (!after.ok()) return after.status();
+  // The same compute while the disk moves as many bytes a step for nobody: what its work alone costs on this machine.
+  auto moving = std::async(std::launch::async, [&] {
+    for (std::int64_t i = 0; i < kFittingSteps; ++i) PS_RETURN_IF_ERROR(disk_->run(transfers).status());
+    return Status();
+  });
   auto fitting_now = fitting->run();
+  PS_RETURN_IF_ERROR(moving.get());
+  if (!fitting_now.ok()) return fitting_now.status();
+  sample.beside_disk_steps = tail(fitting_now.value().step_seconds, kFittingSteps);
+  fitting_now = fitting->run();
   if (!fitting_now.ok()) return fitting_now.status();
   *fitting_run = std::move(fitting_now).value();
   sample.foreign = meter.foreign();
