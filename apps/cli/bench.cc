@@ -119,7 +119,7 @@ int closing_line(const std::vector<BenchRow>& rows) {
   fmt::print(
       "{} of {} settings reached, {} measured steadily, {} of these within {:.2f} x limit; {} samples discarded; losses {}\n",
       measured, rows.size(), steady, within, kMostTimeByLimit, discarded,
-      different == 0 ? "bit for bit those of the plain runs" : "DIFFER");
+      different == 0 ? "bit for bit those of the plain runs' three steps" : "DIFFER");
   return different == 0 ? 0 : 1;
 }
 

@@ -34,9 +34,8 @@ std::string step_table(std::span<const StepRecord> steps, const std::optional<Tr
   const Bytes least = bound.has_value() ? bound->read + bound->written : 0;
   int number = 0;
   for (const StepRecord& step : steps) {
-    const double hits = step.accesses > 0 ? 100.0 * static_cast<double>(step.accesses - step.misses - step.late) /
-                                                static_cast<double>(step.accesses)
-                                          : 100.0;
+    const double hits =
+        step.accesses > 0 ? 100.0 * static_cast<double>(step.accesses - step.misses) / static_cast<double>(step.accesses) : 100.0;
     text += fmt::format("{:5} {:9.3f} {:9.3f} {:9.3f} {:11.3f} {:9} {:7} {:6} {:7.1f} {} {}\n", ++number, step.seconds,
                         step.stalled, giga(step.disk_read), giga(step.disk_written), step.accesses, step.misses, step.late, hits,
                         by(step.traffic(), step.planned()), by(step.traffic(), least));

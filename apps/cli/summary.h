@@ -37,7 +37,7 @@ struct TrainSummary {
   std::int64_t evictions = 0;
   std::int64_t accesses = 0;
   std::int64_t misses = 0;
-  std::int64_t late = 0;  // misses whose prefetch was under way
+  std::int64_t late = 0;  // accesses that found their payload on its way
   double stalled_seconds = 0;
   std::optional<OrchestratorStats> orchestration;  // nothing when chunks come on demand
   // With --report only, and not of --plain.

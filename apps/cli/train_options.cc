@@ -133,8 +133,12 @@ Result<TrainPlan> check(const TrainOptions& o) {
   if (o.plain && !o.layout.empty()) return bad("--plain has no chunks and so no --layout");
   if (!o.layout.empty() && (o.chunk_elems > 0 || o.tile_elems > 0))
     return bad("--layout says the size of chunks and tiles: leave --chunk-elems and --tile-elems out");
+  if (o.plain && !o.trace.empty()) return bad("--plain has no chunks and so no --trace");
   if (o.plain && !o.events.empty()) return bad("--plain has no chunks and so no --events");
   if (o.forward_only && o.grad_clip > 0) return bad("--forward-only has no gradients for --grad-clip");
+  for (const auto& [name, value] : {std::pair{"--layout", &o.layout}, {"--trace", &o.trace}, {"--transfers", &o.transfers}}) {
+    if (o.forward_only && !value->empty()) return bad(fmt::format("--forward-only trains no step: {} has no use there", name));
+  }
   if (o.plain && !o.timeline.empty()) return bad("--plain has no chunks and so no --timeline");
   if (o.plain && o.report) return bad("--plain has no chunks and so no --report");
   if (o.plain && !o.transfers.empty()) return bad("--plain has no chunks and so no --transfers");

@@ -68,6 +68,7 @@ def main():
                                       capture_output=True, text=True)  # fmt: skip
         forward = train(options.program, [*shape, "--steps", "1", "--plain", "--forward-only"])
         bounds = json.loads(replayed.stdout)["bounds"] if replayed.returncode == 0 else {"error": replayed.stderr.strip()}
+        check("limit_s" in bounds, f"{model}: the recorded step is replayed")
         moved = [r + w for r, w in zip(ours["disk_read_bytes_per_step"], ours["disk_written_bytes_per_step"])]
         runs.append({"model": model, "bounds": bounds, "disk_bytes_per_second": bandwidth, "ours": ours, "forward_loss_hex": forward["losses_hex"][0]})
         check(ours["peak_total_bytes"] <= budget and ours["peak_rss_bytes"] <= budget + 256 * MIB,

@@ -12,6 +12,7 @@ namespace patrickstar::cli {
 namespace {
 
 constexpr int kMostSamples = 3;             // of a setting, the discarded ones included
+constexpr std::int64_t kPlainSteps = 3;     // the second and third losses have updates behind them
 constexpr std::int64_t kFittingWarmUp = 1;  // steps that are not counted
 constexpr std::int64_t kFittingSteps = 2;   // before, beside the disk's transfers, and after
 constexpr std::int64_t kLeanWarmUp = 4;     // two are watched, in the third the plan settles; the fourth's transfers are replayed
@@ -107,7 +108,7 @@ Result<TokenShape> SettingBench::tokens_for(const WantedSetting& wanted) const {
 
 Result<RunRecord> SettingBench::plain_run(const TokenShape& shape) {
   if (const auto known = plain_.find(shape); known != plain_.end()) return known->second;
-  auto child = jobs_->start_plain({.shape = shape, .pauses = {1}});
+  auto child = jobs_->start_plain({.shape = shape, .pauses = {kPlainSteps}});
   if (!child.ok()) return child.status();
   auto run = child.value()->run();
   if (run.ok()) plain_[shape] = run.value();
@@ -143,7 +144,7 @@ Result<BenchRow> SettingBench::measure(const WantedSetting& wanted) {
 }
 
 Status SettingBench::measure_samples(BenchRow* row) {
-  auto fitting = jobs_->start({.shape = row->shape, .pauses = pauses(kFittingWarmUp, kFittingSteps, 2 * kMostSamples + 1)},
+  auto fitting = jobs_->start({.shape = row->shape, .pauses = pauses(kFittingWarmUp, kFittingSteps, 3 * kMostSamples)},
                               fitting_budget(row->model_data, row->plain_non_model));
   if (!fitting.ok()) return fitting.status();
   auto fitting_run = fitting.value()->run();
@@ -159,7 +160,6 @@ Status SettingBench::measure_samples(BenchRow* row) {
   say_(fmt::format("  a run within {} warms up", format_bytes(row->budget)));
   auto lean_run = lean.value()->run();
   if (!lean_run.ok()) return lean_run.status();
-  if (fitting_run = fitting.value()->run(); !fitting_run.ok()) return fitting_run.status();
   for (int i = 0; i < kMostSamples; ++i) {
     auto sample = take(fitting.value().get(), lean.value().get(), &fitting_run.value(), &lean_run.value());
     if (!sample.ok()) return sample.status();
@@ -210,7 +210,9 @@ Result<Sample> SettingBench::take(Child* fitting, Child* lean, RunRecord* fittin
   PS_RETURN_IF_ERROR(disk_->prepare(transfers));
   const LoadMeter meter({fitting->pid(), lean->pid()});
   Sample sample{.replayed = total_bytes(transfers)};
-  sample.compute_steps = tail(fitting_run->step_seconds, kFittingSteps);
+  auto fitting_now = fitting->run();
+  if (!fitting_now.ok()) return fitting_now.status();
+  sample.compute_steps = tail(fitting_now.value().step_seconds, kFittingSteps);
   const auto before = disk_->run(transfers);
   if (!before.ok()) return before.status();
   const std::size_t from = lean_run->steps();
@@ -224,7 +226,7 @@ Result<Sample> SettingBench::take(Child* fitting, Child* lean, RunRecord* fittin
     for (std::int64_t i = 0; i < kFittingSteps; ++i) PS_RETURN_IF_ERROR(disk_->run(transfers).status());
     return Status();
   });
-  auto fitting_now = fitting->run();
+  fitting_now = fitting->run();
   PS_RETURN_IF_ERROR(moving.get());
   if (!fitting_now.ok()) return fitting_now.status();
   sample.beside_disk_steps = tail(fitting_now.value().step_seconds, kFittingSteps);

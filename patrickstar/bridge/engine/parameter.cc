@@ -100,6 +100,7 @@ class GradientBacking final : public StorageBacking {
   }
   void keep(c10::DataPtr memory) { kept_ = std::move(memory); }
   const void* kept() const { return kept_.get(); }
+  c10::DataPtr take_kept() { return std::move(kept_); }
   void consume() {
     consumed_ = true;
     kept_.clear();
@@ -252,7 +253,7 @@ void Parameter::gradient_arrived() {
   core_->gradient_arrived(*this);
 }
 
-const void* Parameter::gradient_beside() const { return gradient_ == nullptr ? nullptr : gradient_->kept(); }
+const void* Parameter::gradient_beside() const { return gradient_ == nullptr ? dead_gradient_.get() : gradient_->kept(); }
 
 // REQUIRES: `gradient` is tensor().grad() if it needed no conversion.
 bool Parameter::keep_gradient(const at::Tensor& gradient) {
@@ -330,6 +331,7 @@ void Parameter::update_put() {
 
 void Parameter::updated() {
   written_.store(false);
+  dead_gradient_.clear();
   if (core_->data().gradients() == GradientPlacement::kOwnChunks) {
     if (gradient_ == nullptr) discard_dead_gradients();
     return;
@@ -344,7 +346,10 @@ void Parameter::gradient_died(GradientBacking* backing) {
   if (gradient_ != backing) return;
   gradient_ = nullptr;
   sum_of_squares_.reset();
-  if (backing->kept() != nullptr) return;
+  if (backing->kept() != nullptr) {
+    if (core_->updates().due(id_)) dead_gradient_ = backing->take_kept();
+    return;
+  }
   ModelData& data = core_->data();
   if (data.gradients() == GradientPlacement::kInParameter) {
     place_holds_.store(PlaceHolds::kNothing);

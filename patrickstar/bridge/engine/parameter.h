@@ -90,6 +90,7 @@ class Parameter {
   std::atomic<PlaceHolds> place_holds_ = PlaceHolds::kValue;
   std::atomic<bool> written_ = false;
   GradientBacking* gradient_ = nullptr;   // owned by its storage
+  c10::DataPtr dead_gradient_;            // one that was kept and dropped before the update that is due has read it
   std::optional<double> sum_of_squares_;  // of the gradient as it is
 };
 

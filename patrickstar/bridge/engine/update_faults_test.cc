@@ -78,6 +78,22 @@ TEST_P(UpdateFaults, WhoGoesOnAfterAStepThatFailedLosesNothing) {
   EXPECT_TRUE(same(rig.values(), expected));
 }
 
+TEST_P(UpdateFaults, AGradientThatStayedIsKeptForTheUpdateThatIsDue) {
+  const auto expected = three_steps();
+  UpdateRig rig(UpdateTiming::kAtStep, GetParam(), &files, kRoomy);
+  rig.step();
+  rig.backward();
+  ASSERT_NE(rig.engine.core()->find(rig.weight(3).unsafeGetTensorImpl())->gradient_beside(), nullptr);
+  rig.send_tiles_down();
+  break_disk(7);
+  EXPECT_THAT(error_of([&] { rig.optimizer->step(); }), names_the_disk_error());
+  repair_disk();
+  ASSERT_TRUE(rig.due(3));
+  rig.optimizer->zero_grad();  // the update that is due reads it yet
+  rig.step();
+  EXPECT_TRUE(same(rig.values(), expected));
+}
+
 TEST_P(UpdateFaults, AnUpdateThatFailsInForwardIsCompletedByTheNextForward) {
   const auto expected = three_steps();
   UpdateRig rig(UpdateTiming::kDeferred, GetParam(), &files);

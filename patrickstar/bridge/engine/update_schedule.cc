@@ -122,7 +122,7 @@ class Overlapped final : public Deferred {
       ++trained;
       if (parameter->updated_in_backward) ++ahead;
     }
-    if (ahead == 0) return "";
+    if (ahead == 0 || ahead == trained) return "";  // none, or a backward that was complete
     return " (" + std::to_string(ahead) + " of " + std::to_string(trained) +
            " parameters have got their update in that backward and are a step ahead of the others: resume from a checkpoint, or "
            "call step() again to go on with it as it is)";

@@ -17,13 +17,14 @@ namespace patrickstar::bridge {
 
 constexpr std::int64_t kWidth = 512;
 constexpr int kLayers = 4;
-// Too tight for gradients to stay beside their parameters.
+// Too tight for gradients to stay beside their parameters, and roomy enough for it.
 constexpr Bytes kTight = 20 * kMiB;
+constexpr Bytes kRoomy = 256 * kMiB;
 
 struct UpdateRig {
   explicit UpdateRig(UpdateTiming timing, GradientPlacement gradients = GradientPlacement::kInParameter,
-                     FileOps* files = &posix_file_ops())
-      : runtime(Runtime::create({.memory_budget = kTight,
+                     FileOps* files = &posix_file_ops(), Bytes budget = kTight)
+      : runtime(Runtime::create({.memory_budget = budget,
                                  .spill_dir = testing::TempDir(),
                                  .layout = {.chunk_elems = kWidth * kWidth + 1024, .tile_elems = 64 * 1024},
                                  .file_ops = files})),

@@ -15,7 +15,7 @@ namespace patrickstar {
 namespace {
 
 constexpr std::string_view kFirstLine = "patrickstar-transfers 1";
-constexpr Bytes kMostBytes = Bytes{1} << 60;  // so that no sum of a reader overflows
+constexpr Bytes kMostBytes = Bytes{1} << 60;  // of all transfers together, so that no sum of a reader overflows
 
 // "r 0 4096"; nothing: it is no transfer.
 std::optional<LoggedTransfer> parse(const std::string& line) {
@@ -83,6 +83,7 @@ Result<std::vector<StepTransfers>> load_transfers(const std::string& path) {
   if (!file) return Status(StatusCode::kIoError, fmt::format("[transfers] cannot read {}: {}", path, std::strerror(errno)));
   std::vector<StepTransfers> steps;
   std::size_t count = 0;
+  Bytes all = 0;
   std::size_t number = 0;
   bool ended = false;
   const auto bad = [&](std::string_view what) {
@@ -100,6 +101,7 @@ Result<std::vector<StepTransfers>> load_transfers(const std::string& path) {
       ended = true;
     } else {
       const auto transfer = parse(line);
+      if (transfer.has_value() && (all += transfer->bytes) > kMostBytes) return bad("more than 2^60 bytes together");
       if (!transfer.has_value() || steps.empty()) return bad("not a transfer of a step, like \"r 0 4096\", nor the right end");
       steps.back().push_back(*transfer);
       ++count;

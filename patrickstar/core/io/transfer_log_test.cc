@@ -20,6 +20,12 @@ Transfer transfer_of(const LoggedTransfer& logged) {
   return {.direction = logged.direction, .lower = Place{static_cast<std::uint64_t>(logged.offset)}, .bytes = logged.bytes};
 }
 
+TEST(TransferLog, MoreBytesThanASumHoldsAreRefused) {
+  const std::string path = testing::TempDir() + "/more_bytes_than_a_sum_holds.transfers";
+  std::ofstream(path) << "patrickstar-transfers 1\nstep\nr 0 1152921504606846976\nr 0 4096\nend 1 2\n";
+  EXPECT_THAT(load_transfers(path).status().message(), testing::HasSubstr(":4: more than 2^60 bytes"));
+}
+
 TEST(TransferLog, KeepsThemByStepInTheOrderOfStart) {
   TransferLog log;
   log.started(transfer_of(kRead));  // the model is built

@@ -60,10 +60,13 @@ Status TransferReplay::fit_buffer(Bytes bytes) {
   if (bytes <= buffer_bytes_) return {};
   auto reserved = pages_.reserve(bytes);
   if (!reserved.ok()) return reserved.status();
+  if (const Status committed = pages_.commit(reserved.value(), bytes); !committed.ok()) {
+    pages_.unreserve(reserved.value(), bytes);
+    return committed;
+  }
   if (buffer_ != nullptr) pages_.unreserve(buffer_, buffer_bytes_);
   buffer_ = reserved.value();
   buffer_bytes_ = bytes;
-  PS_RETURN_IF_ERROR(pages_.commit(buffer_, buffer_bytes_));
   // Noise, because some disks make little of zeros.
   std::mt19937_64 random(1);
   for (Bytes at = 0; at < buffer_bytes_; at += static_cast<Bytes>(sizeof(std::uint64_t))) {

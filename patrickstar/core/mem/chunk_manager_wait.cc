@@ -48,12 +48,14 @@ Status ChunkManager::wait(Lock& lock, const WaitFor& what) {
   const auto timed_out = [&] {
     return result == WaitResult::kTimedOut || (waits_.of(me).active && now - waits_.of(me).quiet_since >= time_out_);
   };
-  while (result == WaitResult::kTick && epoch_ == before && !timed_out() && !tell_if_long(lock, me)) {
-    result = waiter_->wait(lock, changed_);
-    now = clock_->now();
+  if (!tell_if_long(lock, me)) {
+    do {  // at least once: who waits on after a time-out would else keep the lock for ever
+      result = waiter_->wait(lock, changed_);
+      now = clock_->now();
+    } while (result == WaitResult::kTick && epoch_ == before && !timed_out() && !tell_if_long(lock, me));
   }
   --waiting_;
-  stats_.stalled += now - start;
+  stats_.stalled += clock_->now() - start;
   if (epoch_ != before || !timed_out()) return {};
   return Status(StatusCode::kTimedOut,
                 fmt::format("[memory] nothing happened for {}: {}; {}; {}", seconds_text(now - waits_.of(me).quiet_since),

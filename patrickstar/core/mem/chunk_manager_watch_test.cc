@@ -76,6 +76,22 @@ TEST_F(WatchTest, TicksOfAWaiterCountToo) {
   EXPECT_EQ(manager.stats().stalled, 120 * kSecond);
 }
 
+TEST_F(WatchTest, WhoWaitsOnAfterTheTimeOutLetsOthersIn) {
+  fill(2);
+  send_down(ids[0]);
+  rig.waiter().set_ticking();
+  seconds_go_by();
+  EXPECT_EQ(rig.acquire(ids[0], AccessMode::kRead).status().code(), StatusCode::kTimedOut);
+  int more = 0;
+  rig.waiter().set_step([&] {
+    rig.clock().advance(kSecond);
+    return ++more < 5 || rig.complete_oldest();
+  });
+  manager.discard(ids[0]);
+  EXPECT_EQ(more, 5);
+  EXPECT_EQ(rig.pending(), 0u);
+}
+
 TEST_F(WatchTest, AStuckPrefetchIsOneAlsoWhenItsTimeBeganEarlier) {
   fill(2);
   send_down(ids[0]);

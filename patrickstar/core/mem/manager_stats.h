@@ -21,7 +21,7 @@ struct ManagerStats {
   std::int64_t accesses = 0;
   std::int64_t misses = 0;
   std::int64_t evictions = 0;  // copies that left the compute tier for room, with or without a write
-  std::int64_t late = 0;       // misses whose prefetch was under way
+  std::int64_t late = 0;       // accesses that found their payload on its way
   Nanos stalled = 0;           // time that threads waited for transfers and leases, together
 
   Bytes read() const {

@@ -20,8 +20,9 @@ namespace patrickstar {
 struct PlanOptions {
   Bytes budget = 0;   // of the compute tier, model and non-model data together
   Bytes reserve = 0;  // left free at every moment: partly used pages and what the trace did not see
-  // For payloads on their way in or out, at most; less where it would cost more than a 22nd of the traffic, or a quarter of the
-  // room at the tightest moment (limits.md: 60 MB suffice in calm, 120 MB with a bursty disk).
+  // For payloads on their way in or out, at most; a quarter of the room at the tightest moment at most, and no
+  // more than a 22nd of what streams or four tiles, whichever is more (limits.md: 60 MB suffice in calm, 120 MB with a bursty
+  // disk).
   Bytes ring = 120 * kMiB;
   double spread_by_time = 0.5;  // 0: streamed tiles evenly by bytes, 1: by the time between their uses
 };

@@ -2,7 +2,8 @@
 // policy, so that a policy's figures can be judged by it. Pure functions.
 //
 // The step is taken to repeat for ever. One disk whose reads and writes share a bandwidth lies beneath; computing and moving
-// may overlap without limit, and any byte may be moved at any time. What a moment accesses is there as a whole during it.
+// may overlap without limit, and any byte may be moved at any time. What a moment accesses is there as a whole during it, and its
+// non-model bytes are the same throughout: of a real step they are the most, so a real step may stay a little below these bounds.
 //
 // [Note: the bounds]
 // Traffic. A byte's read is avoided only if the byte stays over the whole gap since its last access, its write-back only if it

@@ -29,6 +29,7 @@ class Machine {
     ChunkManagerOptions made{.waiter = &waiter_, .clock = &timeline_.clock(), .compute_ledger = &host_.ledger()};
     made.levels.push_back({.tier = &host_, .link_below = &link_, .policy = std::make_unique<Lru>()});
     made.levels.push_back({.tier = &disk_});
+    made.warn = [](std::string_view) {};  // seconds of a virtual clock are long for nobody
     if (options.configure) options.configure(&made);
     manager_ = std::make_unique<ChunkManager>(std::move(made));
   }
