@@ -1,6 +1,6 @@
 // ManualWaiter: a Waiter without threads. When the manager waits, the test does something in its place: completes a transfer,
-// releases a lease. When it has nothing left to do the wait times out, and whoever goes on waiting for ever ends the test; what it did
-// counts as a wake-up, or only as a tick.
+// releases a lease. When it has nothing left to do the wait times out, and whoever goes on waiting for ever ends the test; what
+// it did counts as a wake-up, or only as a tick.
 #pragma once
 
 #include <cstdint>
