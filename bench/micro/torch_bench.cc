@@ -2,8 +2,9 @@
 //   hook   what the operator hook adds to an operator: no managed input, one, two          aim <= 1 us
 //   adam   our AdamW (bf16 parameter and gradient, fp32 master) against torch's fused fp32 AdamW, both 28 B/param;
 //          beside them an in-place x = a * x over as many bytes                            aim >= 0.97 x torch's parameters/s
-//          All three run over the same masters and moments: pages of a virtual machine differ twofold in speed by where on
-//          the host they lie, and two sets of arrays would compare pages.
+//          as_each_comes: ours over memory as chunks have it (huge pages), torch's over tensors as LibTorch allocates them.
+//          same_memory, the kernels alone: all over LibTorch's tensors, as pages of a virtual machine differ in speed by where
+//          on the host they lie.
 //
 //   torch_bench [hook|adam] [--pairs N] [--output FILE.json]       writes commit, versions, load and all raw samples
 #include <ATen/ATen.h>
@@ -11,7 +12,6 @@
 #include <torch/headeronly/version.h>
 #include <torch/nn/module.h>
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -19,8 +19,10 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "bench/micro/adam_setup.h"
 #include "patrickstar/bridge/device/parallel.h"
 #include "patrickstar/bridge/engine/engine.h"
 #include "patrickstar/bridge/module/operator_hook.h"
@@ -31,16 +33,7 @@ namespace {
 
 using Samples = std::map<std::string, std::vector<double>>;
 
-double seconds_of(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
-}
+std::size_t idx(int i) { return static_cast<std::size_t>(i); }
 
 double median_of_ratios(const std::vector<double>& numerator, const std::vector<double>& denominator) {
   std::vector<double> ratios;
@@ -94,50 +87,66 @@ nlohmann::json adam(int pairs, Samples* samples) {
   constexpr std::int64_t kTile = std::int64_t{1} << 20;
   constexpr int kTiles = 96;  // 1.3 GiB of each: far beyond any cache
   const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, ours_state, ours_param;
+  std::vector<at::Tensor> params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, shared_state, shared_param;
   for (int i = 0; i < kTiles; ++i) {
-    ours_state.push_back(at::zeros({3, kTile}));
-    params.push_back(ours_state.back()[0].normal_());
-    exp_avgs.push_back(ours_state.back()[1]);
-    exp_avg_sqs.push_back(ours_state.back()[2]);
+    shared_state.push_back(at::zeros({3, kTile}));
+    params.push_back(shared_state.back()[0].normal_());
+    exp_avgs.push_back(shared_state.back()[1]);
+    exp_avg_sqs.push_back(shared_state.back()[2]);
     grads.push_back(at::randn({kTile}).mul_(1e-3));
     steps.push_back(at::ones({}));
-    ours_param.push_back(grads.back().to(at::kBFloat16));  // the gradient lies in the parameter's place
+    shared_param.push_back(grads.back().to(at::kBFloat16));  // the gradient lies in the parameter's place
+  }
+  const Buffer chunks(kTiles * 14 * kTile, Pages::kHuge);
+  std::vector<at::Tensor> chunk_state, chunk_param;
+  for (int i = 0; i < kTiles; ++i) {
+    chunk_state.push_back(at::from_blob(chunks.at(i * 12 * kTile), {3, kTile}, at::kFloat).copy_(shared_state[idx(i)]));
+    chunk_param.push_back(
+        at::from_blob(chunks.at((kTiles * 12 + i * 2) * kTile), {kTile}, at::kBFloat16).copy_(shared_param[idx(i)]));
   }
   const ParallelFor parallel_for = bridge::torch_parallel_for();
   std::int64_t step = 0;
   const auto torch_step = [&] {
     at::_fused_adamw_(params, grads, exp_avgs, exp_avg_sqs, max_exp_avg_sqs, steps, 1e-4, 0.9, 0.95, 0.1, 1e-8, false, false);
   };
-  const auto our_step = [&] {
+  const auto our_step = [&](const std::vector<at::Tensor>& states, const std::vector<at::Tensor>& params16) {
     const AdamWFactors factors =
         adamw_factors({.lr = 1e-4, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1}, ++step, 1);
-    for (int i = 0; i < kTiles; ++i) {
-      auto* state = ours_state[static_cast<std::size_t>(i)].data_ptr<float>();
-      void* param = ours_param[static_cast<std::size_t>(i)].data_ptr();
+    for (std::size_t i = 0; i < states.size(); ++i) {
+      auto* state = states[i].data_ptr<float>();
+      void* param = params16[i].data_ptr();
       adamw_update({param, DType::kBFloat16, state, state + kTile, state + 2 * kTile, param, kTile}, factors, parallel_for);
     }
   };
+  const auto scale_step = [](const std::vector<at::Tensor>& states) {
+    for (const at::Tensor& state : states) state.mul_(1.0F);
+  };
+  // Each in turn, from another one in each round.
+  const std::vector<std::pair<const char*, std::function<void()>>> passes = {
+      {"torch_fused_fp32_s", torch_step},
+      {"ours_in_chunks_s", [&] { our_step(chunk_state, chunk_param); }},
+      {"ours_same_memory_s", [&] { our_step(shared_state, shared_param); }},
+      {"scale_in_chunks_s", [&] { scale_step(chunk_state); }},
+      {"scale_same_memory_s", [&] { scale_step(shared_state); }}};
   for (int i = 0; i <= pairs; ++i) {
-    double torch_s = 0, ours_s = 0;
-    if (i % 2 == 0) torch_s = seconds_of(torch_step);
-    ours_s = seconds_of(our_step);
-    if (i % 2 != 0) torch_s = seconds_of(torch_step);
-    const double scale_s = seconds_of([&] {
-                             for (at::Tensor& state : ours_state) state.mul_(1.0F);
-                           }) *
-                           28 / 24;
-    if (i == 0) continue;
-    (*samples)["torch_fused_fp32_s"].push_back(torch_s);
-    (*samples)["ours_bf16_master_s"].push_back(ours_s);
-    (*samples)["scale_pass_s"].push_back(scale_s);
+    for (std::size_t k = 0; k < passes.size(); ++k) {
+      const auto& [name, pass] = passes[(k + idx(i)) % passes.size()];
+      const double seconds = seconds_of(pass);
+      if (i > 0) (*samples)[name].push_back(seconds);
+    }
   }
-  const auto& ours = (*samples)["ours_bf16_master_s"];
+  for (const char* scale : {"scale_in_chunks_s", "scale_same_memory_s"}) {
+    for (double& seconds : (*samples)[scale]) seconds = seconds * 28 / 24;  // as many bytes as an update moves
+  }
+  const auto compared = [&](const char* ours, const char* scale) -> nlohmann::json {
+    return {{"ours_mparam_per_s", static_cast<double>(kTile * kTiles) / median((*samples)[ours]) * 1e-6},
+            {"ratio_to_torch_fused", median_of_ratios((*samples)["torch_fused_fp32_s"], (*samples)[ours])},
+            {"fraction_of_scale_pass", median_of_ratios((*samples)[scale], (*samples)[ours])}};
+  };
   return {{"parameters", kTile * kTiles},
-          {"ours_mparam_per_s", static_cast<double>(kTile * kTiles) / median(ours) * 1e-6},
-          {"ratio_to_torch_fused", median_of_ratios((*samples)["torch_fused_fp32_s"], ours)},
+          {"as_each_comes", compared("ours_in_chunks_s", "scale_in_chunks_s")},
+          {"same_memory", compared("ours_same_memory_s", "scale_same_memory_s")},
           {"aim_ratio", 0.97},
-          {"fraction_of_scale_pass", median_of_ratios((*samples)["scale_pass_s"], ours)},
           {"simd", adamw_simd_target()}};
 }
 

@@ -53,7 +53,7 @@ struct ChunkManagerOptions {
   Ledger* compute_ledger = nullptr;  // told of pinned bytes, asked for non-model bytes; may be null
   // What the schedule wants is started until so much is on its way: more would keep write-backs, and whoever comes to wait,
   // behind it in the link's queue.
-  Bytes prefetch_depth = 24 * kMiB;
+  Bytes prefetch_depth = 48 * kMiB;
   Schedule* schedule = nullptr;  // outlives the manager; may be null: nothing is brought before it is asked for
   EventSink* events = nullptr;   // may be null
   // A wait for one thing for so long is told, once: who waits for what, and what is under way. The first bytes of a disk that
