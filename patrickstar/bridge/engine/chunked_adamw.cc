@@ -79,8 +79,15 @@ torch::Tensor ChunkedAdamW::step(LossClosure closure) {
   }
   const at::NoGradGuard no_grad;
   throw_if_error(core_->failure());
+  const bool broken_off = schedule_->take_broken_off();
+  const std::string left_behind = schedule_->after_a_failure();
   throw_if_error(core_->runtime().gate().take_latched().with_context(
-      "[optimizer] step() did nothing, because an operator failed since the last one" + schedule_->after_a_failure()));
+      "[optimizer] step() did nothing, because an operator failed since the last one" + left_behind));
+  if (broken_off && !left_behind.empty()) {
+    throw Error(
+        Status(StatusCode::kInvalidArgument,
+               "[optimizer] step() did nothing, because backward() ended with an error since the last one" + left_behind));
+  }
   schedule_->step();
   grad_scale_ = 1.0;
   ++steps_;

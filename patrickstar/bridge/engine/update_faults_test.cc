@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <functional>
+#include <stdexcept>
 
 #include "patrickstar/bridge/engine/update_test_util.h"
 #include "patrickstar/core/io/testing/faulty_file_ops.h"
@@ -167,6 +168,23 @@ TEST_P(UpdateFaults, ABackwardThatFailedAfterOverlappedUpdatesSaysHowManyAreASte
   rig.runtime->manager().check_invariants();
 }
 
+TEST_P(UpdateFaults, AnErrorOfTheUsersInBackwardAfterOverlappedUpdatesIsSaidByStep) {
+  UpdateRig rig(UpdateTiming::kOverlapped, GetParam(), &files);
+  rig.step();
+  bool bad = true;
+  rig.weight(0).register_hook([&](at::Tensor) {
+    if (bad) throw std::runtime_error("a bad batch");
+  });
+  EXPECT_THAT(error_of([&] { rig.backward(); }), HasSubstr("a bad batch"));
+  bad = false;
+  EXPECT_THAT(error_of([&] { rig.optimizer->step(); }),
+              AllOf(HasSubstr("backward() ended with an error"), HasSubstr("of 8 parameters have got their update")));
+  EXPECT_EQ(error_of([&] { rig.optimizer->step(); }), "") << "told once";
+  rig.optimizer->zero_grad();
+  EXPECT_EQ(error_of([&] { rig.step(); }), "") << "a whole backward is no error";
+  rig.runtime->manager().check_invariants();
+}
+
 TEST_P(UpdateFaults, AGradientThatCouldNotBeTakenIsToldByStepToo) {
   UpdateRig rig(UpdateTiming::kDeferred, GetParam(), &files);
   rig.step();
@@ -182,6 +200,8 @@ TEST_P(UpdateFaults, AGradientThatCouldNotBeTakenIsToldByStepToo) {
   EXPECT_THAT(error_of([&] { loss.backward(); }), names_the_disk_error());
   repair_disk();
   EXPECT_THAT(error_of([&] { rig.optimizer->step(); }), AllOf(HasSubstr("step() did nothing"), names_the_disk_error()));
+  // Autograd's queue of this thread holds nodes of a backward that failed, and so our parameters, until it runs another.
+  at::ones({1}).requires_grad_().sum().backward();
 }
 
 TEST_P(UpdateFaults, AWriteByTheUserIsNotForgotten) {

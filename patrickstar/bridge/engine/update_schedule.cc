@@ -1,9 +1,11 @@
 #include "patrickstar/bridge/engine/update_schedule.h"
 
 #include <ATen/core/Tensor.h>
+#include <torch/csrc/autograd/engine.h>
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 #include <string>
 
 #include "patrickstar/bridge/engine/engine_core.h"
@@ -94,6 +96,9 @@ class Overlapped final : public Deferred {
     throw_if_error(parameter.take_over_writes());
     if (!put(parameter)) return;
     parameter.updated_in_backward = true;
+    if (!under_way_->exchange(true)) {  // the engine runs it only at the end of a backward in which nothing was thrown
+      torch::autograd::Engine::get_default_engine().queue_callback([under_way = under_way_] { under_way->store(false); });
+    }
     // From here on it is due, so what fails is only put off: to step(), or to whoever needs it next, who is told if it fails
     // again. A backward that ended here would leave some parameters a step ahead of the others.
     if (parameter.gradient_beside() != nullptr) return (void)core().updates().complete(parameter.id());
@@ -127,6 +132,12 @@ class Overlapped final : public Deferred {
            " parameters have got their update in that backward and are a step ahead of the others: resume from a checkpoint, or "
            "call step() again to go on with it as it is)";
   }
+
+  bool take_broken_off() override { return under_way_->exchange(false); }
+
+ private:
+  const std::shared_ptr<std::atomic<bool>> under_way_ =
+      std::make_shared<std::atomic<bool>>(false);  // the callback may outlive us
 };
 
 }  // namespace
