@@ -1,6 +1,6 @@
-// ChunkManager: payloads and what is known of them. chunk_manager_lease.cc: acquire and release. chunk_manager_room.cc: room,
-// copies and transfers. chunk_manager_wait.cc: who waits for whom, and the invariants. chunk_manager_report.cc: what
-// is told: events, reports, texts.
+// ChunkManager: payloads and what is known of them. chunk_manager_lease.cc: acquire and release. chunk_manager_room.cc: room.
+// chunk_manager_transfer.cc: the schedule's part, copies and transfers. chunk_manager_wait.cc: who waits for whom, and the
+// invariants. chunk_manager_report.cc: what is told: events, reports, texts.
 #include "patrickstar/core/mem/chunk_manager.h"
 
 #include <algorithm>

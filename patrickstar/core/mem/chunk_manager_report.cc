@@ -6,7 +6,6 @@
 
 #include "patrickstar/core/base/text.h"
 #include "patrickstar/core/mem/chunk_manager.h"
-#include "patrickstar/core/mem/chunk_manager_scope.h"
 
 namespace patrickstar {
 
