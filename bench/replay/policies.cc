@@ -1,6 +1,6 @@
 // All registered policies in simulation, at several budgets, beside the bounds: the last of 8 steps.
 //
-//   policies                               GPT-2-medium, updates deferred and split, compute as long as the least transfers at 50 %
+//   policies                               GPT-2-medium, updates deferred and split, compute as long as transfers at 50 %
 //   policies --trace FILE [--disk GB/S]    a recorded step instead, its compute as recorded
 #include <cstdio>
 #include <cstdlib>
