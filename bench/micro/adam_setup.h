@@ -1,4 +1,5 @@
-// What adam_bench needs around the kernels: memory as the chunk manager lays it out, a small thread pool and the yardstick.
+// What adam_bench and torch_bench need around the kernels: memory as the chunk manager lays it out, a small
+// thread pool and the yardstick.
 #pragma once
 
 #include <sys/mman.h>
@@ -18,7 +19,7 @@ namespace patrickstar::bench {
 
 enum class Pages { kSmall, kHuge };
 
-// Zeroed, touched, page-aligned memory.
+// Zeroed, page-aligned memory; whoever times it touches it first.
 class Buffer {
  public:
   Buffer(Bytes size, Pages pages) : size_(round_up(size, 2 * kMiB)) {

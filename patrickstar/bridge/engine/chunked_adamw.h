@@ -28,7 +28,9 @@ class ChunkedAdamW final : public torch::optim::Optimizer {
   ~ChunkedAdamW() override;  // updates that are due stay due: whoever accesses a parameter completes them
 
   // Hyperparameters are taken as they are now (kOverlapped: as they were when each gradient arrived). Throws Error: an operator
-  // that failed since the last step (told once, and nothing was done: zero_grad() and go on), an attach that failed, a transfer
+  // that failed since the last step (told once, and nothing was done: zero_grad() and go on), with kOverlapped also a backward
+  // that threw after updates began (told once; step() again before the next backward(), as long as that is not done it is
+  // refused), an attach that failed, a transfer
   // that failed here. After the last call it again before zero_grad(): it goes on with the tiles that are left, and nothing is
   // lost.
   torch::Tensor step(LossClosure closure = nullptr) override;

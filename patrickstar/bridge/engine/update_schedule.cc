@@ -96,7 +96,9 @@ class Overlapped final : public Deferred {
     throw_if_error(parameter.take_over_writes());
     if (!put(parameter)) return;
     parameter.updated_in_backward = true;
-    if (!under_way_->exchange(true)) {  // the engine runs it only at the end of a backward in which nothing was thrown
+    // The engine runs the callback only at the end of a backward in which nothing was thrown. It is that of the innermost
+    // backward: one that is broken off around or beside another that ended is not noticed before its own next gradient.
+    if (!under_way_->exchange(true)) {
       torch::autograd::Engine::get_default_engine().queue_callback([under_way = under_way_] { under_way->store(false); });
     }
     // From here on it is due, so what fails is only put off: to step(), or to whoever needs it next, who is told if it fails

@@ -28,7 +28,8 @@ class UpdateSchedule {
   virtual void step() = 0;
   // What a backward that failed half-way has left behind, to be said after the failure; empty: nothing to be said.
   virtual std::string after_a_failure() const { return ""; }
-  // True once, after a backward that began updates and did not come to its end, whatever threw in it.
+  // True once, after a backward that began updates and did not come to its end, whatever threw in it. Not
+  // noticed where a backward nested in it (re-entrant checkpointing) or concurrent with it ended and no gradient arrived since.
   virtual bool take_broken_off() { return false; }
   // Whether gradients can be clipped between backward() and step().
   virtual bool can_clip() const { return true; }
