@@ -96,7 +96,7 @@ Status Runtime::start() {
     orchestrator_ = std::make_unique<Orchestrator>(
         // Three "steps": all until the optimizer is made, a step in which no update is due yet, and one to plan from.
         OrchestratorOptions{
-            .budget = budget, .reserve = budget / 50 + 8 * kPageBytes, .ring = options_.ring, .warm_up_steps = 3});
+            .budget = budget, .reserve = budget / 400 + 4 * kPageBytes, .ring = options_.ring, .warm_up_steps = 3});
     policy = orchestrator_->make_policy();
   }
   std::vector<Level> levels;

@@ -20,7 +20,11 @@ Arena::Arena(PageSource* pages, Ledger* ledger, std::byte* base, Bytes space)
       space_(space),
       committed_(static_cast<std::size_t>(space / kPageBytes), false),
       used_in_page_(static_cast<std::size_t>(space / kPageBytes), 0) {
-  blocks_.emplace(0, Block{.size = space});
+  const Bytes border = round_down(space / 2, kPageBytes);
+  zones_[0].end = zones_[1].begin = border;
+  zones_[1].end = space;
+  if (border > 0) blocks_.emplace(0, Block{.size = border});
+  blocks_.emplace(border, Block{.size = space - border});
 }
 
 Arena::~Arena() {
@@ -29,11 +33,13 @@ Arena::~Arena() {
 }
 
 void Arena::index(Blocks::iterator block) {
-  if (!block->second.used && block->second.committed) free_committed_.emplace(block->second.size, block->first);
+  if (!block->second.used && block->second.committed)
+    zone_at(block->first).free_committed.emplace(block->second.size, block->first);
 }
 
 void Arena::unindex(Blocks::iterator block) {
-  if (!block->second.used && block->second.committed) free_committed_.erase({block->second.size, block->first});
+  if (!block->second.used && block->second.committed)
+    zone_at(block->first).free_committed.erase({block->second.size, block->first});
 }
 
 void Arena::count_use(Bytes begin, Bytes end, int sign) {
@@ -63,7 +69,9 @@ Arena::Blocks::iterator Arena::split(Blocks::iterator block, Bytes at) {
 }
 
 Arena::Blocks::iterator Arena::coalesce(Blocks::iterator block) {
-  const auto alike = [](const Block& a, const Block& b) { return !a.used && !b.used && a.committed == b.committed; };
+  const auto alike = [&](Blocks::iterator a, Blocks::iterator b) {
+    return !a->second.used && !b->second.used && a->second.committed == b->second.committed && b->first != zones_[1].begin;
+  };
   const auto swallow_next = [&](Blocks::iterator at) {
     const auto next = std::next(at);
     unindex(at);
@@ -72,9 +80,9 @@ Arena::Blocks::iterator Arena::coalesce(Blocks::iterator block) {
     blocks_.erase(next);
     index(at);
   };
-  if (const auto next = std::next(block); next != blocks_.end() && alike(block->second, next->second)) swallow_next(block);
+  if (const auto next = std::next(block); next != blocks_.end() && alike(block, next)) swallow_next(block);
   if (block != blocks_.begin()) {
-    if (const auto previous = std::prev(block); alike(previous->second, block->second)) {
+    if (const auto previous = std::prev(block); alike(previous, block)) {
       swallow_next(previous);
       return previous;
     }
@@ -90,27 +98,49 @@ Bytes Arena::missing_in(Bytes begin, Bytes end) const {
   return missing;
 }
 
-// The free range of `bytes` that needs the fewest new pages; the lowest of equals. Candidates begin at the start of a free
-// block or end at the end of one: between those nothing changes for the better.
-Arena::Window Arena::cheapest_window(Bytes bytes) const {
+Arena::Wish Arena::wish_for(Bytes bytes, Account account) const {
+  if (account != Account::kChunks) return {&zones_[0], kGranularity};
+  return bytes % kPageBytes == 0 ? Wish{&zones_[0], kPageBytes} : Wish{&zones_[1], kGranularity};
+}
+
+Bytes Arena::best_fit(const Wish& wish, Bytes bytes) {
+  const auto& blocks = wish.zone->free_committed;
+  for (auto block = blocks.lower_bound({bytes, 0}); block != blocks.end(); ++block) {
+    const Bytes at = round_up(block->second, wish.alignment);  // fits in any block that is a page longer
+    if (at + bytes <= block->second + block->first) return at;
+  }
+  return -1;
+}
+
+Bytes Arena::any_fit(Bytes bytes) const {
+  const Bytes first = best_fit({&zones_[0], kGranularity}, bytes);
+  return first >= 0 ? first : best_fit({&zones_[1], kGranularity}, bytes);
+}
+
+// The free range of `bytes` in the zone that needs the fewest new pages; the lowest of equals. Candidates begin at the start
+// of a free block or end at the end of one, as far as the alignment allows: between those nothing changes for the better.
+Arena::Window Arena::cheapest_window(const Wish& wish, Bytes bytes) const {
+  const Zone& zone = *wish.zone;
   Window best;
   const auto consider = [&](Bytes begin) {
     const Bytes missing = missing_in(begin, begin + bytes);
     if (best.begin < 0 || missing < best.missing) best = {begin, missing};
   };
-  for (auto at = blocks_.begin(); at != blocks_.end();) {
+  const auto last = blocks_.lower_bound(zone.end);
+  for (auto at = blocks_.lower_bound(zone.begin); at != last;) {
     if (at->second.used) {
       ++at;
       continue;
     }
     const auto first = at;
-    while (at != blocks_.end() && !at->second.used) ++at;
+    while (at != last && !at->second.used) ++at;
     const Bytes run_begin = first->first;
-    const Bytes run_end = at == blocks_.end() ? space_ : at->first;
+    const Bytes run_end = at == last ? zone.end : at->first;
     if (run_end - run_begin < bytes) continue;
     for (auto block = first; block != at; ++block) {
-      const Bytes end = block->first + block->second.size;
-      if (block->first + bytes <= run_end) consider(block->first);
+      const Bytes begin = round_up(block->first, wish.alignment);
+      if (begin + bytes <= run_end) consider(begin);
+      const Bytes end = round_down(block->first + block->second.size, wish.alignment);
       if (end - bytes >= run_begin) consider(end - bytes);
     }
   }
@@ -189,17 +219,20 @@ Arena::Allocation Arena::try_allocate(Bytes wanted, Account account) {
   PS_CHECK(wanted > 0);
   const Bytes bytes = round_up(wanted, kGranularity);
   const std::lock_guard lock(mutex_);
-  if (const auto fit = free_committed_.lower_bound({bytes, 0}); fit != free_committed_.end()) {
-    return {.address = take(fit->second, bytes, account)};
-  }
-  const Window window = cheapest_window(bytes);
+  const Wish wish = wish_for(bytes, account);
+  if (const Bytes fit = best_fit(wish, bytes); fit >= 0) return {.address = take(fit, bytes, account)};
+  const Window window = cheapest_window(wish, bytes);
   if (window.begin < 0) {
+    if (const Bytes fit = any_fit(bytes); fit >= 0) return {.address = take(fit, bytes, account)};
     return {.status = Status(StatusCode::kOutOfRoom, "[arena] no contiguous address space left; this needs an issue report")};
   }
   const Bytes end = window.begin + bytes;
   if (!ledger_->try_charge(Account::kFree, window.missing)) {
     const Bytes lacking = window.missing - ledger_->room();
-    if (idle_bytes_outside(window.begin, end) < lacking) return {.shortfall = lacking - idle_bytes_outside(window.begin, end)};
+    if (const Bytes idle = idle_bytes_outside(window.begin, end); idle < lacking) {
+      if (const Bytes fit = any_fit(bytes); fit >= 0) return {.address = take(fit, bytes, account)};
+      return {.shortfall = lacking - idle};
+    }
     trim_pages(lacking, window.begin, end);
     if (!ledger_->try_charge(Account::kFree, window.missing)) return {.shortfall = window.missing};  // somebody was faster
   }
@@ -242,11 +275,12 @@ Bytes Arena::block_bytes(const void* address) const {
   return found->second->second.size;
 }
 
-Bytes Arena::shortfall(Bytes wanted) const {
+Bytes Arena::shortfall(Bytes wanted, Account account) const {
   const Bytes bytes = round_up(wanted, kGranularity);
   const std::lock_guard lock(mutex_);
-  if (free_committed_.lower_bound({bytes, 0}) != free_committed_.end()) return 0;
-  const Window window = cheapest_window(bytes);
+  const Wish wish = wish_for(bytes, account);
+  if (best_fit(wish, bytes) >= 0 || any_fit(bytes) >= 0) return 0;
+  const Window window = cheapest_window(wish, bytes);
   if (window.begin < 0) return bytes;
   const Bytes lacking = window.missing - ledger_->room();
   return std::max<Bytes>(0, lacking - idle_bytes_outside(window.begin, window.begin + bytes));
@@ -266,7 +300,10 @@ void Arena::check_invariants() const {
   const Block* previous = nullptr;
   for (const auto& [offset, block] : blocks_) {
     PS_CHECK(offset == at && block.size > 0);
-    if (previous != nullptr && !previous->used && !block.used) PS_CHECK(previous->committed != block.committed);
+    PS_CHECK(offset >= zones_[1].begin || offset + block.size <= zones_[0].end);
+    if (previous != nullptr && offset != zones_[1].begin && !previous->used && !block.used) {
+      PS_CHECK(previous->committed != block.committed);
+    }
     PS_CHECK(block.used || missing_in(offset, offset + block.size) == (block.committed ? 0 : round_up(block.size, kPageBytes)));
     if (block.used) {
       PS_CHECK(live_.contains(offset) && missing_in(offset, offset + block.size) == 0);
@@ -275,12 +312,13 @@ void Arena::check_invariants() const {
     } else if (block.committed) {
       committed_free += block.size;
       ++indexed;
-      PS_CHECK(free_committed_.contains({block.size, offset}));
+      PS_CHECK(zones_[offset < zones_[1].begin ? 0 : 1].free_committed.contains({block.size, offset}));
     }
     at += block.size;
     previous = &block;
   }
-  PS_CHECK(at == space_ && indexed == free_committed_.size() && committed_free == ledger_->in(Account::kFree));
+  PS_CHECK(at == space_ && indexed == zones_[0].free_committed.size() + zones_[1].free_committed.size());
+  PS_CHECK(committed_free == ledger_->in(Account::kFree));
   for (std::size_t page = 0; page < used.size(); ++page) {
     PS_CHECK(used[page] == used_in_page_[page]);
     PS_CHECK(idle_pages_.contains(static_cast<Bytes>(page) * kPageBytes) == (committed_[page] && used[page] == 0));

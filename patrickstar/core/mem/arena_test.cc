@@ -66,9 +66,10 @@ class ArenaModel {
   };
 
   Bytes any_size() {
-    switch (random_() % 4) {
+    switch (random_() % 6) {
       case 0: return 1 + static_cast<Bytes>(random_() % (5 * kMiB));
       case 1: return kMiB;  // one size again and again, as chunks have
+      case 2: return kPageBytes * (1 + static_cast<Bytes>(random_() % 2));
       default: return 1 + static_cast<Bytes>(random_() % (200 * kKiB));
     }
   }
@@ -89,7 +90,7 @@ class ArenaModel {
       }
       ++refused_by_budget_;
       ASSERT_GT(allocation.shortfall, 0);
-      ASSERT_EQ(allocation.shortfall, pool_.arena->shortfall(bytes));
+      ASSERT_EQ(allocation.shortfall, pool_.arena->shortfall(bytes, account));
       if (blocks_.empty()) {  // then only a size beyond the budget may be refused
         ASSERT_GT(round_up(bytes, kPageBytes), pool_.ledger.budget());
         return;
@@ -171,9 +172,12 @@ INSTANTIATE_TEST_SUITE_P(Budgets, ArenaAgainstModel, testing::Values(2, 4, 7, 12
 
 TEST(Arena, AFreeBlockThatKeepsItsPagesCounts) {
   TestArena pool(8 * kMiB);
-  std::byte* block = pool.allocate(3 * kMiB, Account::kChunks);
-  EXPECT_EQ(pool.ledger.in(Account::kChunks), 3 * kMiB);
+  std::byte* block = pool.allocate(3 * kMiB);
+  EXPECT_EQ(pool.ledger.in(Account::kNonModel), 3 * kMiB);
   EXPECT_EQ(pool.ledger.in(Account::kFree), kMiB);
+  pool.arena->free(block);
+  block = pool.allocate(4 * kMiB, Account::kChunks);
+  EXPECT_EQ(pool.ledger.in(Account::kChunks), 4 * kMiB);
   pool.arena->free(block);
   EXPECT_EQ(pool.ledger.in(Account::kFree), 4 * kMiB);
   EXPECT_EQ(pool.pages.committed_bytes(), 4 * kMiB);
@@ -194,12 +198,61 @@ TEST(Arena, FreePagesGoBackWhenABlockNeedsTheBudgetElsewhere) {
   std::byte* wall2 = pool.allocate(2 * kMiB);
   pool.arena->free(a);
   pool.arena->free(b);  // 4 MiB are free, but not side by side
-  EXPECT_EQ(pool.arena->shortfall(4 * kMiB), 0);
+  EXPECT_EQ(pool.arena->shortfall(4 * kMiB, Account::kNonModel), 0);
   std::byte* large = pool.allocate(4 * kMiB);
   ASSERT_NE(large, nullptr);
   EXPECT_EQ(pool.pages.decommits(), 2);
   EXPECT_EQ(pool.pages.peak_bytes(), 8 * kMiB);
   for (std::byte* block : {wall, wall2, large}) pool.arena->free(block);
+}
+
+// arena.h, [Note: whole pages]
+TEST(Arena, AChunkOfWholePagesBeginsAtAPage) {
+  TestArena pool(16 * kMiB);
+  std::byte* tensor = pool.allocate(192 * kKiB);
+  std::byte* chunk = pool.allocate(2 * kPageBytes, Account::kChunks);
+  EXPECT_EQ(pool.ledger.total(), 3 * kPageBytes);
+  EXPECT_EQ((chunk - pool.arena->base()) % kPageBytes, 0);
+  pool.arena->free(chunk);
+  std::byte* in_the_hole = pool.allocate(64 * kKiB);  // and again where a committed hole begins within a page
+  chunk = pool.allocate(2 * kPageBytes, Account::kChunks);
+  EXPECT_EQ(pool.ledger.total(), 3 * kPageBytes);
+  EXPECT_EQ((chunk - pool.arena->base()) % kPageBytes, 0);
+  for (std::byte* block : {tensor, chunk, in_the_hole}) pool.arena->free(block);
+}
+
+TEST(Arena, ChunksThatEndWithinAPageShareItThoughTilesComeBetween) {
+  TestArena pool(64 * kMiB);
+  const Bytes bit = 64 * kKiB;
+  std::vector<std::byte*> chunks, tiles;
+  for (int i = 0; i < 8; ++i) {
+    chunks.push_back(pool.allocate(kPageBytes + bit, Account::kChunks));
+    tiles.push_back(pool.allocate(kPageBytes, Account::kChunks));
+  }
+  for (std::byte* tile : tiles) pool.arena->free(tile);
+  pool.arena->trim();
+  EXPECT_EQ(pool.ledger.in(Account::kFree), kPageBytes - 8 * bit);
+  for (std::byte* chunk : chunks) pool.arena->free(chunk);
+}
+
+TEST(Arena, WhereTheBudgetLeavesNothingElseAnyHoleWillDo) {
+  TestArena pool(3 * kPageBytes);
+  std::byte* chunk = pool.allocate(kPageBytes + 64 * kKiB, Account::kChunks);
+  std::byte* tensor = pool.allocate(kPageBytes);
+  std::byte* beside_the_chunk = pool.allocate(kMiB);
+  ASSERT_NE(beside_the_chunk, nullptr);
+  EXPECT_EQ(pool.ledger.total(), 3 * kPageBytes);
+  for (std::byte* block : {chunk, tensor, beside_the_chunk}) pool.arena->free(block);
+  pool.arena->trim();
+
+  std::byte* wall = pool.allocate(64 * kKiB);
+  std::byte* hole = pool.allocate(2 * kPageBytes);
+  std::byte* wall2 = pool.allocate(kPageBytes - 128 * kKiB);
+  pool.arena->free(hole);  // of two pages' length, but no two whole pages
+  EXPECT_EQ(pool.arena->shortfall(2 * kPageBytes, Account::kChunks), 0);
+  std::byte* within = pool.allocate(2 * kPageBytes, Account::kChunks);
+  EXPECT_EQ(within, hole);
+  for (std::byte* block : {wall, wall2, within}) pool.arena->free(block);
 }
 
 TEST(Arena, ARefusedCommitTakesNothing) {

@@ -13,7 +13,7 @@ class HostTier final : public Tier {
   std::string name() const override { return "host"; }
   Result<Place> allocate(Bytes bytes) override;
   void free(Place place, Bytes bytes) override;
-  Bytes shortfall(Bytes bytes) override { return arena_->shortfall(bytes); }
+  Bytes shortfall(Bytes bytes) override { return arena_->shortfall(bytes, Account::kChunks); }
 
  private:
   Arena* const arena_;

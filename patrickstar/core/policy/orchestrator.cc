@@ -254,7 +254,7 @@ void Orchestrator::step_done(const MomentFacts& facts) {
     return;
   }
   if (kept_gave_way_ && stats_.plans < 10) {
-    options_.reserve += std::max<Bytes>(options_.reserve / 2, options_.budget / 100);
+    options_.reserve += std::max<Bytes>(options_.reserve / 2, options_.budget / 200);
     follow(std::move(plan_.trace));
   }
 }
