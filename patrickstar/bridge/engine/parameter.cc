@@ -7,6 +7,8 @@
 #include <torch/csrc/autograd/graph_task.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <algorithm>
+
 #include "patrickstar/bridge/device/cpu_allocator.h"
 #include "patrickstar/bridge/device/parallel.h"
 #include "patrickstar/bridge/device/storage_gate.h"
@@ -246,6 +248,7 @@ void Parameter::gradient_arrived() {
   slot = at::Tensor();
   if (core_->data().gradients() == GradientPlacement::kInParameter) {
     throw_if_error(take_over_writes());
+    if (const auto passing = tiles_to_pass(gradient); !passing.empty()) return pass_gradient(gradient, passing);
     put_gradient(gradient, PlaceHolds::kGradient);
   } else {
     put_gradient(gradient, PlaceHolds::kValue);
@@ -253,7 +256,12 @@ void Parameter::gradient_arrived() {
   core_->gradient_arrived(*this);
 }
 
-const void* Parameter::gradient_beside() const { return gradient_ == nullptr ? dead_gradient_.get() : gradient_->kept(); }
+const void* Parameter::gradient_beside() const {
+  if (passing_.defined()) return passing_.const_data_ptr();
+  return gradient_ == nullptr ? dead_gradient_.get() : gradient_->kept();
+}
+
+bool Parameter::gradient_kept() const { return gradient_ != nullptr && gradient_->kept() != nullptr; }
 
 // REQUIRES: `gradient` is tensor().grad() if it needed no conversion.
 bool Parameter::keep_gradient(const at::Tensor& gradient) {
@@ -274,12 +282,60 @@ bool Parameter::keep_gradient(const at::Tensor& gradient) {
   return true;
 }
 
-void Parameter::put_gradient(const at::Tensor& gradient, PlaceHolds place_holds) {
+std::vector<bool> Parameter::tiles_to_pass(const at::Tensor& gradient) {
+  if (core_->update_schedule() == nullptr || !core_->gradient_may_pass(static_cast<Bytes>(gradient.nbytes()))) return {};
+  std::vector<bool> passing = core_->update_schedule()->runs_on_arrival(*this);
+  const bool any = std::find(passing.begin(), passing.end(), true) != passing.end();
+  return any ? passing : std::vector<bool>();
+}
+
+void Parameter::pass_gradient(const at::Tensor& gradient, const std::vector<bool>& passing) {
+  put_gradient(gradient, PlaceHolds::kGradient, passing);
+  passing_ = gradient;
+  const auto settle = [&] {
+    if (core_->updates().settle(id_, passing)) return;
+    // Its update was not put (it is in no group, or something was thrown before): all of it belongs into the place.
+    const Placement place = core_->data().gradient_place(id_);
+    const Access access{place.payload, AccessMode::kWrite};
+    auto leases = core_->data().manager().acquire({&access, 1});
+    if (leases.ok()) {
+      copy_gradient(leases.value().address(0) + place.offset, gradient, {});
+    } else {
+      tensor().mutable_grad() = at::Tensor();  // the place holds nothing of use then
+    }
+    passing_.reset();
+    throw_if_error(leases.status());
+  };
+  try {
+    core_->gradient_arrived(*this);
+  } catch (...) {
+    settle();
+    throw;
+  }
+  settle();
+}
+
+void Parameter::copy_gradient(std::byte* to, const at::Tensor& gradient, const std::vector<bool>& passing) const {
+  const ModelData& data = core_->data();
+  const Bytes width = dtype_bytes(data.dtype());
+  const auto* const from = static_cast<const std::byte*>(gradient.const_data_ptr());
+  if (passing.empty()) return parallel_copy(to, from, gradient.numel() * width);
+  const TensorPlace& place = data.layout().place(id_);
+  const Layout::TileSpan tiles = data.layout().tiles_of(id_);
+  for (std::size_t i = 0; i < tiles.count; ++i) {
+    if (passing[i]) continue;
+    const TileRange& tile = data.chunk(place.chunk).tiles[tiles.first + i].range;
+    const Elems begin = std::max(place.offset, tile.begin) - place.offset;
+    const Elems end = std::min(place.offset + place.elems, tile.begin + tile.elems) - place.offset;
+    parallel_copy(to + begin * width, from + begin * width, (end - begin) * width);
+  }
+}
+
+void Parameter::put_gradient(const at::Tensor& gradient, PlaceHolds place_holds, const std::vector<bool>& passing) {
   ModelData& data = core_->data();
   const Placement place = data.gradient_place(id_);
   const Bytes bytes = gradient.numel() * dtype_bytes(data.dtype());
   const bool alone = data.layout().chunk(data.layout().place(id_).chunk).tensors.size() == 1;
-  const void* from = gradient.const_data_ptr();
   {
     // Alone in its chunk nothing else there is worth fetching; a gradient chunk without contents has nothing to fetch.
     const bool create = alone || !data.manager().has_contents(place.payload);
@@ -287,11 +343,11 @@ void Parameter::put_gradient(const at::Tensor& gradient, PlaceHolds place_holds)
     auto leases = data.manager().acquire({&access, 1});
     throw_if_error(leases.status());
     if (core_->gradient_norm == GradientNorm::kOnArrival) {
-      sum_of_squares_ = sum_of_squares(from, data.dtype(), gradient.numel(), core_->parallel_for());
+      sum_of_squares_ = sum_of_squares(gradient.const_data_ptr(), data.dtype(), gradient.numel(), core_->parallel_for());
     } else {
       sum_of_squares_.reset();
     }
-    parallel_copy(leases.value().address(0) + place.offset, from, bytes);
+    copy_gradient(leases.value().address(0) + place.offset, gradient, passing);
   }
   place_holds_.store(place_holds);
   auto storage = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), static_cast<std::size_t>(bytes),
@@ -325,12 +381,13 @@ double Parameter::gradient_sum_of_squares() {
 
 void Parameter::update_put() {
   tensor().unsafeGetTensorImpl()->bump_version();  // as every write through an operator does
-  const bool in_place = core_->data().gradients() == GradientPlacement::kInParameter && gradient_beside() == nullptr;
+  const bool in_place = core_->data().gradients() == GradientPlacement::kInParameter && !gradient_kept();
   if (in_place) std::exchange(gradient_, nullptr)->consume();
 }
 
 void Parameter::updated() {
   written_.store(false);
+  passing_.reset();
   dead_gradient_.clear();
   if (core_->data().gradients() == GradientPlacement::kOwnChunks) {
     if (gradient_ == nullptr) discard_dead_gradients();

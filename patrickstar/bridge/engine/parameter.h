@@ -5,6 +5,10 @@
 // away before a step, nothing of use. A value that is wanted meanwhile is rebuilt from the master: into scratch while the
 // gradient must stay, into its place when it need not.
 //
+// [Note: passing gradients] A gradient whose update runs as it arrives need not be copied into the parameter's place: it is read
+// where autograd made it. Only tiles that wait are copied. Should a tile that was to run fail, autograd's memory stays until the
+// update is complete, so that nothing is lost.
+//
 // Thread safety: gradients may arrive on several threads for different parameters. One parameter is used by one thread at a
 // time, as with any tensor that is written.
 #pragma once
@@ -15,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "patrickstar/bridge/engine/model_data.h"
 #include "patrickstar/bridge/module/storage_backing.h"
@@ -57,8 +62,9 @@ class Parameter {
   // autograd has put a gradient into tensor().grad(). Throws Error.
   void gradient_arrived();
   bool has_gradient() const { return gradient_ != nullptr; }
-  // Where the gradient is when autograd's own memory was kept for it; null when it lies in chunk space (or there is none).
+  // Where the gradient is when autograd's own memory holds it; null when it lies in chunk space (or there is none).
   const void* gradient_beside() const;
+  bool gradient_kept() const;  // in autograd's own memory until step()
   // Sum of squares of the gradient, taken again if it was written since. Throws Error.
   double gradient_sum_of_squares();
   // The parameter's value was changed outside the optimizer since the last update: brings the master up to date.
@@ -67,6 +73,9 @@ class Parameter {
   void update_put();
   // The optimizer has written the new value. What becomes of the gradient depends on where it lies.
   void updated();
+  // What is left of the update reads the parameter's place. REQUIRES: called by the UpdateQueue.
+  void let_passing_go() { passing_.reset(); }
+  bool has_passing() const { return passing_.defined(); }
 
   bool updated_in_backward = false;  // since the last step(), by an overlapped schedule
   std::int64_t step = 0;             // updates so far (torch.optim.AdamW's per-parameter step)
@@ -75,7 +84,11 @@ class Parameter {
   friend class ValueBacking;
   friend class GradientBacking;
   bool keep_gradient(const at::Tensor& gradient);
-  void put_gradient(const at::Tensor& gradient, PlaceHolds place_holds);
+  // `passing`: by tile of the tensor, whether it is read where it is and not copied; empty: all is copied.
+  void put_gradient(const at::Tensor& gradient, PlaceHolds place_holds, const std::vector<bool>& passing = {});
+  void copy_gradient(std::byte* to, const at::Tensor& gradient, const std::vector<bool>& passing) const;
+  std::vector<bool> tiles_to_pass(const at::Tensor& gradient);
+  void pass_gradient(const at::Tensor& gradient, const std::vector<bool>& passing);
   void gradient_died(GradientBacking* backing);
   void discard_dead_gradients();
   at::Tensor dense_like_parameter(const at::Tensor& gradient) const;
@@ -90,6 +103,7 @@ class Parameter {
   std::atomic<PlaceHolds> place_holds_ = PlaceHolds::kValue;
   std::atomic<bool> written_ = false;
   GradientBacking* gradient_ = nullptr;   // owned by its storage
+  at::Tensor passing_;                    // [Note: passing gradients]; the queue's mutex guards it once an update is due
   c10::DataPtr dead_gradient_;            // one that was kept and dropped before the update that is due has read it
   std::optional<double> sum_of_squares_;  // of the gradient as it is
 };

@@ -119,9 +119,12 @@ TEST_P(UpdateFaults, AnUpdateThatFailsInBackwardIsPutOff) {
   rig.send_tiles_down();
   break_disk();
   EXPECT_EQ(error_of([&] { loss.backward(); }), "");
+  const bool in_parameter = GetParam() == GradientPlacement::kInParameter;
+  EXPECT_EQ(rig.passing(3), in_parameter) << "nothing else has its gradient";
   EXPECT_EQ(error_of([&] { rig.optimizer->step(); }), "");
   rig.optimizer->zero_grad();
   EXPECT_THAT(error_of([&] { (void)rig.forward(); }), names_the_disk_error()) << "whoever needs it is told";
+  EXPECT_EQ(rig.passing(3), in_parameter);
   repair_disk();
   rig.backward();
   EXPECT_THAT(error_of([&] { rig.optimizer->step(); }), HasSubstr("step() did nothing"));

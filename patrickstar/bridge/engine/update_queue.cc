@@ -88,6 +88,19 @@ Status UpdateQueue::complete(TensorId tensor) {
   return {};
 }
 
+bool UpdateQueue::settle(TensorId tensor, const std::vector<bool>& passing) {
+  const std::lock_guard lock(mutex_);
+  Parameter& parameter = core_->parameter(tensor);
+  if (!parameter.has_passing()) return true;  // complete
+  if (!due(tensor)) return false;
+  const std::vector<bool>& done = updates_[tensor.index()].done;
+  for (std::size_t i = 0; i < done.size(); ++i) {
+    if (passing[i] && !done[i]) return true;
+  }
+  parameter.let_passing_go();
+  return true;
+}
+
 Status UpdateQueue::complete_chunk(ChunkId chunk) {
   const std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < core_->data().chunk(chunk).tiles.size(); ++i) PS_RETURN_IF_ERROR(run_tile_locked(chunk, i));

@@ -31,6 +31,9 @@ class UpdateQueue {
   Status complete(TensorId tensor);
   Status complete_chunk(ChunkId chunk);
   Status complete_all();
+  // Lets the parameter's passing gradient go, unless a tile that was to be read from it (`passing`, by tile of the tensor) is
+  // left. False: it has one, but no update is due.
+  bool settle(TensorId tensor, const std::vector<bool>& passing);
 
  private:
   struct Update {

@@ -48,7 +48,8 @@ class Deferred : public UpdateSchedule {
   virtual void run() {
     // A gradient that autograd's own memory holds would go with zero_grad(); there everything is at hand anyway.
     for (const auto& parameter : core_->parameters()) {
-      if (parameter->gradient_beside() != nullptr) throw_if_error(core_->updates().complete(parameter->id()));
+      if (parameter->gradient_beside() == nullptr || parameter->has_passing()) continue;  // what passes stays until it is read
+      throw_if_error(core_->updates().complete(parameter->id()));
     }
   }
   // False: it is in no group of this optimizer. REQUIRES: writes by the user were taken over.
@@ -103,20 +104,21 @@ class Overlapped final : public Deferred {
     }
     // From here on it is due, so what fails is only put off: to step(), or to whoever needs it next, who is told if it fails
     // again. A backward that ended here would leave some parameters a step ahead of the others.
-    if (parameter.gradient_beside() != nullptr) return (void)core().updates().complete(parameter.id());
-    ModelData& data = core().data();
-    const ChunkId chunk = data.layout().place(parameter.id()).chunk;
-    const auto& tiles = data.chunk(chunk).tiles;
-    for (std::size_t i = 0; i < tiles.size(); ++i) {
-      if (waits_for_forward(tiles[i].payload)) continue;
-      const std::vector<Segment> segments = data.layout().segments(tiles[i].range);
-      // Once for all its tensors: a tile that is run for each of them in turn would be moved as often.
-      const bool complete = std::all_of(segments.begin(), segments.end(),
-                                        [&](const Segment& segment) { return core().updates().due(segment.tensor); });
-      const bool mine =
-          std::any_of(segments.begin(), segments.end(), [&](const Segment& segment) { return segment.tensor == parameter.id(); });
-      if (complete && mine) (void)core().updates().run_tile(chunk, i);
+    if (parameter.gradient_kept()) return (void)core().updates().complete(parameter.id());
+    const ChunkId chunk = core().data().layout().place(parameter.id()).chunk;
+    const Layout::TileSpan tiles = core().data().layout().tiles_of(parameter.id());
+    for (std::size_t i = tiles.first; i < tiles.first + tiles.count; ++i) {
+      if (runs_with(parameter, chunk, i)) (void)core().updates().run_tile(chunk, i);
     }
+  }
+
+  std::vector<bool> runs_on_arrival(const Parameter& parameter) const override {
+    if (parameter.updated_in_backward) return {};
+    const ChunkId chunk = core().data().layout().place(parameter.id()).chunk;
+    const Layout::TileSpan tiles = core().data().layout().tiles_of(parameter.id());
+    std::vector<bool> runs(tiles.count);
+    for (std::size_t i = 0; i < tiles.count; ++i) runs[i] = runs_with(parameter, chunk, tiles.first + i);
+    return runs;
   }
 
   bool can_clip() const override { return false; }
@@ -138,6 +140,17 @@ class Overlapped final : public Deferred {
   bool take_broken_off() override { return under_way_->exchange(false); }
 
  private:
+  // Whether a tile runs once `parameter` is due too. Once for all its tensors: a tile that is run for each of them in turn would
+  // be moved as often.
+  bool runs_with(const Parameter& parameter, ChunkId chunk, std::size_t index) const {
+    const TilePayload& tile = core().data().chunk(chunk).tiles[index];
+    if (waits_for_forward(tile.payload)) return false;
+    const std::vector<Segment> segments = core().data().layout().segments(tile.range);
+    return std::all_of(segments.begin(), segments.end(), [&](const Segment& segment) {
+      return segment.tensor == parameter.id() || core().updates().due(segment.tensor);
+    });
+  }
+
   const std::shared_ptr<std::atomic<bool>> under_way_ =
       std::make_shared<std::atomic<bool>>(false);  // the callback may outlive us
 };

@@ -129,6 +129,53 @@ TEST(UpdateSchedule, OverlappedRefusesWhatItCannotDo) {
   EXPECT_THAT(text, HasSubstr("use deferred updates"));
 }
 
+// parameter.h, [Note: passing gradients]
+TEST(UpdateSchedule, AGradientThatPassedIsGoneAfterBackward) {
+  UpdateRig rig(UpdateTiming::kOverlapped);
+  rig.backward();
+  for (int layer = 0; layer < kLayers; ++layer) EXPECT_FALSE(rig.passing(layer)) << layer;
+  EXPECT_TRUE(rig.due(0)) << "some tiles wait for forward";
+}
+
+TEST(UpdateSchedule, AGradientThatNoUpdateFollowsLiesWhereItBelongs) {
+  const auto gradients = [](UpdateRig& rig) {
+    std::vector<at::Tensor> found;
+    for (int layer = 0; layer < kLayers; ++layer) found.push_back(rig.weight(layer).grad().clone());
+    return found;
+  };
+  std::vector<at::Tensor> expected;
+  {
+    UpdateRig calm(UpdateTiming::kAtStep);
+    calm.backward();
+    expected = gradients(calm);
+  }
+  {
+    UpdateRig rig(UpdateTiming::kOverlapped);
+    rig.optimizer.emplace(rig.engine, std::vector<at::Tensor>{rig.weight(0)}, torch::optim::AdamWOptions(1e-2),
+                          UpdateTiming::kOverlapped);
+    rig.backward();
+    for (int layer = 1; layer < kLayers; ++layer) {
+      EXPECT_TRUE(at::equal(rig.weight(layer).grad(), expected[static_cast<std::size_t>(layer)])) << layer;
+      EXPECT_FALSE(rig.passing(layer)) << layer;
+    }
+  }
+  {
+    UpdateRig rig(UpdateTiming::kOverlapped);  // the options of the weights became impossible: nothing is put
+    std::vector<torch::optim::OptimizerParamGroup> groups;
+    std::vector<at::Tensor> weights, biases;
+    for (const auto& parameter : rig.model->parameters()) (parameter.dim() == 2 ? weights : biases).push_back(parameter);
+    groups.emplace_back(biases);
+    groups.emplace_back(weights);
+    rig.optimizer.emplace(rig.engine, groups, torch::optim::AdamWOptions(1e-2), UpdateTiming::kOverlapped);
+    static_cast<torch::optim::AdamWOptions&>(rig.optimizer->param_groups()[1].options()).amsgrad(true);
+    EXPECT_THROW(rig.backward(), std::exception);
+    EXPECT_TRUE(at::equal(rig.weight(kLayers - 1).grad(), expected[kLayers - 1]));
+    EXPECT_FALSE(rig.passing(kLayers - 1));
+  }
+  // Autograd's queue of this thread holds nodes of a backward that failed, and so our parameters, until it runs another.
+  at::ones({1}).requires_grad_().sum().backward();
+}
+
 TEST(UpdateSchedule, StepTwiceWithTheSameGradientUpdatesTwiceAsTorchDoes) {
   const auto loop = [](UpdateRig& rig) {
     rig.backward();

@@ -49,6 +49,7 @@ struct UpdateRig {
     auto core = engine.core();
     return core->updates().due(core->find(weight(layer).unsafeGetTensorImpl())->id());
   }
+  bool passing(int layer) { return engine.core()->find(weight(layer).unsafeGetTensorImpl())->has_passing(); }
   const ChunkPayloads& chunk(int layer) { return engine.core()->data().chunk(ChunkId(static_cast<std::uint32_t>(layer))); }
   // All state lies on disk only.
   void send_tiles_down() {
