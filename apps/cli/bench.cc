@@ -38,6 +38,7 @@ BenchOptions quick(BenchOptions options) {
   options.shares = {50};
   options.ratios = {1};
   options.steps = 2;
+  options.samples = 2;
   options.batch_size = 1;
   options.sequence_length = 64;
   options.threads = 1;
@@ -74,6 +75,7 @@ class Report {
                {"shares", options.shares},
                {"ratios", options.ratios},
                {"steps", options.steps},
+               {"samples", options.samples},
                {"batch_size", options.batch_size},
                {"sequence_length", options.sequence_length},
                {"spill_dir", options.spill_dir},
@@ -112,7 +114,7 @@ int closing_line(const std::vector<BenchRow>& rows) {
     if (!row.measured()) continue;
     ++measured;
     steady += row.steady() ? 1 : 0;
-    discarded += static_cast<int>(row.samples.size()) - (row.steady() ? 1 : 0);
+    discarded += static_cast<int>(row.discarded());
     within += row.steady() && row.time_by_limit() <= kMostTimeByLimit ? 1 : 0;
     different += row.exact_fault.empty() ? 0 : 1;
   }
@@ -137,6 +139,8 @@ void add_bench_options(CLI::App& app, BenchOptions* o) {
       ->check(CLI::Range(0.01, 100.0));
   app.add_option("--steps", o->steps, "measured at a time, after 4 to warm up")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1000}));
+  app.add_option("--samples", o->samples, "of each setting, those that are discarded not counted; the median is shown")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000}));
   app.add_option("--batch-size", o->batch_size, "with --sequence-length: these tokens, whatever ratio that gives")
       ->check(positive);
   app.add_option("--sequence-length", o->sequence_length)->check(positive);

@@ -27,6 +27,7 @@ Json sample_json(const Sample& s) {
           {"hit_rate", s.figures.hit_rate},
           {"late_prefetches", s.figures.late},
           {"foreign_cores", s.foreign.cores},
+          {"time_by_limit", s.time_by_limit()},
           {"discarded", s.fault().empty() ? Json(nullptr) : Json(s.fault())}};
 }
 
@@ -42,27 +43,47 @@ std::string Sample::fault() const {
   return "";
 }
 
-double BenchRow::compute_beside_disk() const {
-  const std::vector<double>& steps = sample().beside_disk_steps;
-  return quotient(std::accumulate(steps.begin(), steps.end(), 0.0), static_cast<double>(steps.size()));
+double Sample::compute_beside_disk() const {
+  return quotient(std::accumulate(beside_disk_steps.begin(), beside_disk_steps.end(), 0.0),
+                  static_cast<double>(beside_disk_steps.size()));
 }
-double BenchRow::time_by_limit_beside_disk() const { return quotient(sample().figures.step, seconds(limit_beside_disk)); }
-double BenchRow::time_by_limit() const { return quotient(sample().figures.step, limit_seconds()); }
+
+double Sample::time_by_limit() const { return quotient(figures.step, seconds(limit.bounds.limit)); }
+
+void BenchRow::choose() {
+  std::vector<std::size_t> steady;
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    if (samples[i].fault().empty()) steady.push_back(i);
+  }
+  std::sort(steady.begin(), steady.end(),
+            [&](std::size_t a, std::size_t b) { return samples[a].time_by_limit() < samples[b].time_by_limit(); });
+  shown = steady.empty() ? samples.size() - 1 : steady[steady.size() / 2];
+}
+
+std::size_t BenchRow::discarded() const {
+  return static_cast<std::size_t>(
+      std::count_if(samples.begin(), samples.end(), [](const Sample& sample) { return !sample.fault().empty(); }));
+}
+
+double BenchRow::time_by_limit_beside_disk() const {
+  return quotient(sample().figures.step, seconds(sample().limit_beside_disk));
+}
 
 double BenchRow::traffic_by_least() const {
   // What needs no traffic and has none is at its bound.
-  const Bytes least = limit.bounds.min_read + limit.bounds.min_write;
+  const Bytes least = limit().bounds.min_read + limit().bounds.min_write;
   if (least == 0 && sample().figures.moved == 0) return 1;
   return quotient(static_cast<double>(sample().figures.moved), static_cast<double>(least));
 }
 
-double BenchRow::predicted_by_measured() const { return quotient(seconds(limit.predicted), sample().figures.step); }
-double BenchRow::ratio() const { return quotient(compute(), seconds(limit.bounds.transfers)); }
+double BenchRow::predicted_by_measured() const { return quotient(seconds(limit().predicted), sample().figures.step); }
+double BenchRow::ratio() const { return quotient(sample().compute(), seconds(limit().bounds.transfers)); }
 
 std::string table_head() {
   return fmt::format(
       "times in s. limit: the longest of compute, transfers (least bytes at the disk's speed) and the best window\n"
-      "beside: compute while the disk moves as many bytes for nobody, and the step by the limit with that compute\n"
+      "shown: the sample whose step by its limit is the median. beside: compute while the disk moves as many bytes for nobody, "
+      "and the step by the limit with that compute\n"
       "room   c/t asked, is  batch x seq  compute  transf.  window   limit     step   by limit     traffic/least      predicted  "
       "stalled   hits  late  disk GB/s    beside\n");
 }
@@ -71,18 +92,26 @@ std::string table_line(const BenchRow& row) {
   std::string line = fmt::format("{:3.0f} %  {:9g}", 100 * row.wanted.share, row.wanted.ratio);
   if (!row.measured()) return line + "  not reached: " + row.unreachable + "\n";
   const Sample& s = row.sample();
-  const StepBounds& bounds = row.limit.bounds;
+  const StepBounds& bounds = row.limit().bounds;
   line += fmt::format(", {:4.2f}  {:>11}  {:7.3f}  {:7.3f}  {:6.3f}  {:6.3f} {:1}", row.ratio(),
-                      fmt::format("{} x {}", row.shape.batch, row.shape.sequence), row.compute(), seconds(bounds.transfers),
-                      seconds(bounds.window), row.limit_seconds(), row.limit.name()[0]);
+                      fmt::format("{} x {}", row.shape.batch, row.shape.sequence), s.compute(), seconds(bounds.transfers),
+                      seconds(bounds.window), row.limit_seconds(), row.limit().name()[0]);
   line += fmt::format(
       " {:6.3f}  {:.3f} (<={:.2f})  {:.3f} (<={:.3f})  {:.3f} (+-{:.2f})  {:7.3f}  {:3.0f} %  {:4.1f}  {:9.2f}  {:.3f} {:.3f}\n",
-      s.figures.step, row.time_by_limit(), kMostTimeByLimit, row.traffic_by_least(), row.limit.allowed_traffic(),
+      s.figures.step, row.time_by_limit(), kMostTimeByLimit, row.traffic_by_least(), row.limit().allowed_traffic(),
       row.predicted_by_measured(), kMostPredictionError, s.figures.stalled, 100 * s.figures.hit_rate, s.figures.late,
-      s.bytes_per_second() * 1e-9, row.compute_beside_disk(), row.time_by_limit_beside_disk());
+      s.bytes_per_second() * 1e-9, s.compute_beside_disk(), row.time_by_limit_beside_disk());
+  if (row.samples.size() - row.discarded() > 1) {
+    line += "       step by limit in each sample:";
+    for (const Sample& sample : row.samples) {
+      if (sample.fault().empty()) line += fmt::format(" {:.3f}", sample.time_by_limit());
+    }
+    line += "\n";
+  }
   for (std::size_t i = 0; i < row.samples.size(); ++i) {
+    const bool last_try = i == row.shown && !row.steady();
     if (const std::string fault = row.samples[i].fault(); !fault.empty())
-      line += fmt::format("       {}: {}\n", i + 1 < row.samples.size() ? "discarded" : "NOT STEADY, and no tries left", fault);
+      line += fmt::format("       {}: {}\n", last_try ? "NOT STEADY, and no tries left" : "discarded", fault);
   }
   if (!row.exact_fault.empty()) line += "       LOSSES DIFFER: " + row.exact_fault + "\n";
   return line;
@@ -95,7 +124,7 @@ Json row_json(const BenchRow& row) {
     return json;
   }
   const Sample& s = row.sample();
-  const StepBounds& bounds = row.limit.bounds;
+  const StepBounds& bounds = row.limit().bounds;
   json.update({{"ratio", row.ratio()},
                {"batch_size", row.shape.batch},
                {"sequence_length", row.shape.sequence},
@@ -106,22 +135,22 @@ Json row_json(const BenchRow& row) {
                {"plans", row.plans},
                {"step_seconds", s.figures.step},
                {"limit_seconds", row.limit_seconds()},
-               {"limit_is", row.limit.name()},
-               {"compute_seconds", row.compute()},
+               {"limit_is", row.limit().name()},
+               {"compute_seconds", s.compute()},
                {"transfers_seconds", seconds(bounds.transfers)},
                {"window_seconds", seconds(bounds.window)},
                {"time_by_limit", row.time_by_limit()},
                {"time_by_limit_allowed", kMostTimeByLimit},
-               {"compute_beside_disk_seconds", row.compute_beside_disk()},
-               {"limit_beside_disk_seconds", seconds(row.limit_beside_disk)},
+               {"compute_beside_disk_seconds", s.compute_beside_disk()},
+               {"limit_beside_disk_seconds", seconds(s.limit_beside_disk)},
                {"time_by_limit_beside_disk", row.time_by_limit_beside_disk()},
                {"moved_bytes", s.figures.moved},
                {"least_bytes", bounds.min_read + bounds.min_write},
                {"traffic_by_least", row.traffic_by_least()},
-               {"traffic_by_least_allowed", row.limit.allowed_traffic()},
-               {"ring_bytes", row.limit.ring},
-               {"tightest_room_bytes", row.limit.tightest_room},
-               {"predicted_seconds", seconds(row.limit.predicted)},
+               {"traffic_by_least_allowed", row.limit().allowed_traffic()},
+               {"ring_bytes", row.limit().ring},
+               {"tightest_room_bytes", row.limit().tightest_room},
+               {"predicted_seconds", seconds(row.limit().predicted)},
                {"predicted_by_measured", row.predicted_by_measured()},
                {"prediction_error_allowed", kMostPredictionError},
                {"stalled_seconds", s.figures.stalled},
@@ -129,7 +158,8 @@ Json row_json(const BenchRow& row) {
                {"late_prefetches", s.figures.late},
                {"disk_bytes_per_second", s.bytes_per_second()},
                {"steady", row.steady()},
-               {"discarded", row.samples.size() - (row.steady() ? 1 : 0)},
+               {"shown_sample", row.shown},
+               {"discarded", row.discarded()},
                {"bits_equal", row.exact_fault.empty()}});
   json["samples"] = Json::array();
   for (const Sample& sample : row.samples) json["samples"].push_back(sample_json(sample));

@@ -32,7 +32,13 @@ struct Sample {
   double disk_before = 0;  // seconds
   double disk_after = 0;
   ForeignLoad foreign;
+  StepLimit limit;              // with this sample's compute and disk
+  Nanos limit_beside_disk = 0;  // the same with the compute that was measured beside the disk
 
+  double compute() const { return median(compute_steps); }
+  // The mean: the transfers may be done before the steps are.
+  double compute_beside_disk() const;
+  double time_by_limit() const;
   double disk() const { return (disk_before + disk_after) / 2; }
   double bytes_per_second() const { return disk() > 0 ? static_cast<double>(replayed) / disk() : 0; }
   // Why it is discarded; empty: it is not.
@@ -48,19 +54,20 @@ struct BenchRow {
   Bytes model_data = 0;
   Bytes peak_total = 0;
   std::int64_t plans = 0;
-  std::vector<Sample> samples;  // the last one counts, the others were discarded
-  StepLimit limit;              // of the last sample
-  Nanos limit_beside_disk = 0;  // the same with the compute that was measured beside the disk
+  std::vector<Sample> samples;  // as they were taken
+  std::size_t shown = 0;        // the one that counts: choose()
   std::string exact_fault;      // empty: losses have the bits of the plain run and of the one that holds everything
 
-  const Sample& sample() const { return samples.back(); }
+  // Of those that were not discarded the one whose step by its limit is the median (of an even number the greater of the two in
+  // the middle); the last one where all were discarded. REQUIRES: there are samples, and they have their limits.
+  void choose();
+  const Sample& sample() const { return samples[shown]; }
+  const StepLimit& limit() const { return sample().limit; }
+  std::size_t discarded() const;
   bool measured() const { return unreachable.empty() && !samples.empty(); }
   bool steady() const { return measured() && sample().fault().empty(); }
-  double compute() const { return median(sample().compute_steps); }
-  // The mean: the transfers may be done before the steps are.
-  double compute_beside_disk() const;
-  double limit_seconds() const { return static_cast<double>(limit.bounds.limit) * 1e-9; }
-  double time_by_limit() const;
+  double limit_seconds() const { return static_cast<double>(limit().bounds.limit) * 1e-9; }
+  double time_by_limit() const { return sample().time_by_limit(); }
   double time_by_limit_beside_disk() const;
   double traffic_by_least() const;
   double predicted_by_measured() const;

@@ -25,17 +25,17 @@ Sample calm() {
 BenchRow row() {
   BenchRow row{.wanted = {.share = 0.5, .ratio = 1}, .shape = {2, 96}, .budget = 123};
   row.samples = {calm()};
-  row.limit.bounds = {.min_read = 900'000'000,
-                      .min_write = 1'000'000'000,
-                      .compute = 1'000'000'000,
-                      .transfers = 950'000'000,
-                      .window = 2'000'000'000,
-                      .limit = 2'000'000'000};
-  row.limit.predicted = 2'205'000'000;
-  row.limit_beside_disk = 2'100'000'000;
-  row.limit.ring = 50;
-  row.limit.model_data = 2000;
-  row.limit.tightest_room = 1000;
+  row.samples[0].limit.bounds = {.min_read = 900'000'000,
+                                 .min_write = 1'000'000'000,
+                                 .compute = 1'000'000'000,
+                                 .transfers = 950'000'000,
+                                 .window = 2'000'000'000,
+                                 .limit = 2'000'000'000};
+  row.samples[0].limit.predicted = 2'205'000'000;
+  row.samples[0].limit_beside_disk = 2'100'000'000;
+  row.samples[0].limit.ring = 50;
+  row.samples[0].limit.model_data = 2000;
+  row.samples[0].limit.tightest_room = 1000;
   return row;
 }
 
@@ -68,18 +68,40 @@ TEST(SampleTest, OthersAreDiscardedForAReason) {
 
 TEST(BenchRowTest, FiguresByTheirLimits) {
   EXPECT_DOUBLE_EQ(row().time_by_limit(), 1.05);
-  EXPECT_DOUBLE_EQ(row().compute_beside_disk(), 1.3);
+  EXPECT_DOUBLE_EQ(row().sample().compute_beside_disk(), 1.3);
   EXPECT_DOUBLE_EQ(row().time_by_limit_beside_disk(), 1.0);
   EXPECT_DOUBLE_EQ(row().traffic_by_least(), 20.0 / 19);
   EXPECT_DOUBLE_EQ(row().predicted_by_measured(), 1.05);
   EXPECT_DOUBLE_EQ(row().ratio(), 1.0 / 0.95);
-  EXPECT_DOUBLE_EQ(row().limit.allowed_traffic(), 1.10);
+  EXPECT_DOUBLE_EQ(row().limit().allowed_traffic(), 1.10);
   EXPECT_TRUE(row().steady());
+}
+
+TEST(BenchRowTest, TheMedianOfSteadySamplesCounts) {
+  BenchRow many = row();
+  many.samples.resize(4, many.samples[0]);
+  many.samples[0].figures.step = 2.5;
+  many.samples[1].figures.step = 9;
+  many.samples[1].disk_after = 2;  // discarded
+  many.samples[2].figures.step = 2.0;
+  many.choose();
+  EXPECT_EQ(many.shown, 3u);
+  EXPECT_DOUBLE_EQ(many.time_by_limit(), 1.05);
+  EXPECT_EQ(many.discarded(), 1u);
+  EXPECT_THAT(table_line(many),
+              AllOf(HasSubstr("step by limit in each sample: 1.250 1.000 1.050\n"), HasSubstr("discarded: the disk")));
+  many.samples[2].disk_after = 2;
+  many.choose();
+  EXPECT_EQ(many.shown, 0u) << "of two the greater";
+  for (Sample& sample : many.samples) sample.disk_after = 2;
+  many.choose();
+  EXPECT_EQ(many.shown, 3u);
+  EXPECT_FALSE(many.steady());
 }
 
 TEST(BenchRowTest, NeedingNothingAndMovingNothingIsTheBound) {
   BenchRow still = row();
-  still.limit.bounds.min_read = still.limit.bounds.min_write = 0;
+  still.samples[0].limit.bounds.min_read = still.samples[0].limit.bounds.min_write = 0;
   still.samples[0].figures.moved = 0;
   EXPECT_EQ(still.traffic_by_least(), 1);
 }
@@ -92,9 +114,11 @@ TEST(BenchRowTest, TheTableShowsEachFigureBesideItsLimit) {
   other.samples.insert(other.samples.begin(), calm());
   other.samples[0].foreign = {.cores = 1, .seconds = 9};
   other.exact_fault = "step 2: a, plain b";
+  other.choose();
   EXPECT_THAT(table_line(other), AllOf(HasSubstr("discarded: others used 1.00 cores"),
                                        HasSubstr("LOSSES DIFFER: step 2: a, plain b"), Not(HasSubstr("NOT STEADY"))));
   other.samples[1].disk_after = 2;
+  other.choose();
   EXPECT_THAT(table_line(other), HasSubstr("NOT STEADY, and no tries left: the disk took"));
 }
 
@@ -108,7 +132,9 @@ TEST(BenchRowTest, JsonHasRawSamplesAndReasons) {
   BenchRow two = row();
   two.samples.insert(two.samples.begin(), calm());
   two.samples[0].foreign = {.cores = 1, .seconds = 9};
+  two.choose();
   const auto json = row_json(two);
+  EXPECT_EQ(json["shown_sample"], 1);
   EXPECT_EQ(json["discarded"], 1);
   EXPECT_EQ(json["steady"], true);
   EXPECT_EQ(json["bits_equal"], true);

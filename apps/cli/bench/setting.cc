@@ -11,7 +11,6 @@
 namespace patrickstar::cli {
 namespace {
 
-constexpr int kMostSamples = 3;             // of a setting, the discarded ones included
 constexpr std::int64_t kPlainSteps = 3;     // the second and third losses have updates behind them
 constexpr std::int64_t kFittingWarmUp = 1;  // steps that are not counted
 constexpr std::int64_t kFittingSteps = 2;   // before, beside the disk's transfers, and after
@@ -143,8 +142,28 @@ Result<BenchRow> SettingBench::measure(const WantedSetting& wanted) {
   return row;
 }
 
+// The limit of a sample and what the simulator predicts for it: with compute as it is beside the disk, for that is how it will
+// be.
+Status SettingBench::judge(const Trace& trace, const BenchRow& row, Bytes reserve, Sample* sample) {
+  const auto with = [&](double compute) {
+    return limit_of(trace, {.budget = row.budget,
+                            .reserve = reserve,
+                            .compute = static_cast<Nanos>(compute * 1e9),
+                            .bytes_per_second = sample->bytes_per_second()});
+  };
+  auto limit = with(sample->compute());
+  if (!limit.ok()) return limit.status();
+  sample->limit = std::move(limit).value();
+  auto beside = with(sample->compute_beside_disk());
+  if (!beside.ok()) return beside.status();
+  sample->limit_beside_disk = beside.value().bounds.limit;
+  sample->limit.predicted = beside.value().predicted;
+  return {};
+}
+
 Status SettingBench::measure_samples(BenchRow* row) {
-  auto fitting = jobs_->start({.shape = row->shape, .pauses = pauses(kFittingWarmUp, kFittingSteps, 3 * kMostSamples)},
+  const int most = 2 * static_cast<int>(options_.samples);
+  auto fitting = jobs_->start({.shape = row->shape, .pauses = pauses(kFittingWarmUp, kFittingSteps, 3 * most)},
                               fitting_budget(row->model_data, row->plain_non_model));
   if (!fitting.ok()) return fitting.status();
   auto fitting_run = fitting.value()->run();
@@ -155,18 +174,17 @@ Status SettingBench::measure_samples(BenchRow* row) {
   }
   row->model_data = model_data_ = fitting_run.value().model_data;
   row->budget = row->plain_non_model + static_cast<Bytes>(row->wanted.share * static_cast<double>(row->model_data));
-  auto lean = jobs_->start({.shape = row->shape, .pauses = pauses(kLeanWarmUp, options_.steps, kMostSamples)}, row->budget);
+  auto lean = jobs_->start({.shape = row->shape, .pauses = pauses(kLeanWarmUp, options_.steps, most)}, row->budget);
   if (!lean.ok()) return lean.status();
   say_(fmt::format("  a run within {} warms up", format_bytes(row->budget)));
   auto lean_run = lean.value()->run();
   if (!lean_run.ok()) return lean_run.status();
-  for (int i = 0; i < kMostSamples; ++i) {
+  for (int i = 0; i < most && static_cast<std::int64_t>(row->samples.size() - row->discarded()) < options_.samples; ++i) {
     auto sample = take(fitting.value().get(), lean.value().get(), &fitting_run.value(), &lean_run.value());
     if (!sample.ok()) return sample.status();
     row->samples.push_back(std::move(sample).value());
-    const std::string fault = row->sample().fault();
-    if (fault.empty()) break;
-    say_("  discarded: " + fault);
+    const std::string fault = row->samples.back().fault();
+    if (!fault.empty()) say_("  discarded: " + fault);
   }
   const RunRecord& run = lean_run.value();
   facts_ = {facts_.disk_backend, run.io_backend, run.simd, run.torch, run.threads};
@@ -174,27 +192,16 @@ Status SettingBench::measure_samples(BenchRow* row) {
   row->plans = run.plans;
   row->exact_fault = losses_part(run, plain_[row->shape], "plain");
   if (row->exact_fault.empty()) row->exact_fault = losses_part(run, fitting_run.value(), "with everything");
-  curve_.add(row->shape.tokens(),
-             {.seconds = row->compute(), .non_model = static_cast<double>(fitting_run.value().peak_non_model)});
-  bytes_per_second_ = row->sample().bytes_per_second();
   auto trace = load_trace(lean.value()->trace_path());
   if (!trace.ok()) return trace.status();
-  auto again = trace;
+  const auto non_model = static_cast<double>(fitting_run.value().peak_non_model);
   fitting.value().reset();  // the simulation gets the machine
   lean.value().reset();
-  auto limit = limit_of(std::move(trace).value(), {.budget = row->budget,
-                                                   .reserve = run.reserve,
-                                                   .compute = static_cast<Nanos>(row->compute() * 1e9),
-                                                   .bytes_per_second = bytes_per_second_});
-  if (!limit.ok()) return limit.status();
-  row->limit = std::move(limit).value();
-  auto beside = limit_of(std::move(again).value(), {.budget = row->budget,
-                                                    .reserve = run.reserve,
-                                                    .compute = static_cast<Nanos>(row->compute_beside_disk() * 1e9),
-                                                    .bytes_per_second = bytes_per_second_});
-  if (!beside.ok()) return beside.status();
-  row->limit_beside_disk = beside.value().bounds.limit;
-  const Bytes away = (row->limit.bounds.min_read + row->limit.bounds.min_write) / 2;
+  for (Sample& sample : row->samples) PS_RETURN_IF_ERROR(judge(trace.value(), *row, run.reserve, &sample));
+  row->choose();
+  curve_.add(row->shape.tokens(), {.seconds = row->sample().compute(), .non_model = non_model});
+  bytes_per_second_ = row->sample().bytes_per_second();
+  const Bytes away = (row->limit().bounds.min_read + row->limit().bounds.min_write) / 2;
   spare_ = row->model_data - static_cast<Bytes>(row->wanted.share * static_cast<double>(row->model_data)) - away;
   return {};
 }

@@ -4,7 +4,8 @@
 //   some steps that hold everything; the transfers of a step, replayed; some steps within the budget; the transfers again; some
 //   steps that hold everything
 //
-// and again, twice more at most, when the disk changed meanwhile or others used the machine.
+// That is a sample. `BenchOptions::samples` are taken, and as many more at most for those that are discarded because the disk
+// changed meanwhile or others used the machine.
 #pragma once
 
 #include <functional>
@@ -51,6 +52,7 @@ class SettingBench {
   // One more sample of both runs. Errors: a run or a transfer failed.
   Result<Sample> take(Child* fitting, Child* lean, RunRecord* fitting_run, RunRecord* lean_run);
   Status measure_samples(BenchRow* row);
+  static Status judge(const Trace& trace, const BenchRow& row, Bytes reserve, Sample* sample);
 
   const BenchOptions options_;
   const Bytes memory_;
