@@ -916,9 +916,10 @@ class Bench(Case):
         self.assertEqual(setting["budget_bytes"], setting["plain_peak_non_model_bytes"] + setting["model_data_bytes"] // 2)
         self.assertTrue(0 <= setting["hit_rate"] <= 1)
         samples = setting["samples"]
-        self.assertLessEqual(len(samples), 3)
+        self.assertLessEqual(len(samples), 4)
         self.assertEqual(setting["discarded"], sum(sample["discarded"] is not None for sample in samples))
-        self.assertEqual(setting["steady"], samples[-1]["discarded"] is None)
+        self.assertEqual(setting["steady"], samples[setting["shown_sample"]]["discarded"] is None)
+        self.assertEqual(setting["time_by_limit"], samples[setting["shown_sample"]]["time_by_limit"])
         for sample in samples:
             self.assertEqual([len(sample[f"{name}step_seconds"]) for name in ("", "compute_", "compute_beside_disk_")], [2, 4, 2])
             for figure in ("disk_seconds_before", "disk_seconds_after", "replayed_bytes"):
