@@ -49,8 +49,8 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   // Whether everything fits with gradients beside their parameters, as plain LibTorch has them: then they may stay where
   // autograd made them, which saves a copy. Never where chunks have had to give way.
   bool gradients_may_stay() const;
-  // Whether a gradient of `bytes` may stay in autograd's memory while its tiles are updated ([Note: passing gradients]): it takes
-  // room meanwhile that would bring tiles ahead.
+  // Whether a gradient of `bytes` may stay in autograd's memory while its tiles are updated ([Note: passing gradients]): should
+  // a tile fail, no eviction can free it.
   bool gradient_may_pass(Bytes bytes) const;
 
   // Not ok for ever once an attach failed half-way: parameters are missing, so nothing here can be trained any more. Those that

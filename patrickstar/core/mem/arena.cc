@@ -112,11 +112,6 @@ Bytes Arena::best_fit(const Wish& wish, Bytes bytes) {
   return -1;
 }
 
-Bytes Arena::any_fit(Bytes bytes) const {
-  const Bytes first = best_fit({&zones_[0], kGranularity}, bytes);
-  return first >= 0 ? first : best_fit({&zones_[1], kGranularity}, bytes);
-}
-
 // The free range of `bytes` in the zone that needs the fewest new pages; the lowest of equals. Candidates begin at the start
 // of a free block or end at the end of one, as far as the alignment allows: between those nothing changes for the better.
 Arena::Window Arena::cheapest_window(const Wish& wish, Bytes bytes) const {
@@ -219,28 +214,31 @@ Arena::Allocation Arena::try_allocate(Bytes wanted, Account account) {
   PS_CHECK(wanted > 0);
   const Bytes bytes = round_up(wanted, kGranularity);
   const std::lock_guard lock(mutex_);
-  const Wish wish = wish_for(bytes, account);
-  if (const Bytes fit = best_fit(wish, bytes); fit >= 0) return {.address = take(fit, bytes, account)};
-  const Window window = cheapest_window(wish, bytes);
-  if (window.begin < 0) {
-    if (const Bytes fit = any_fit(bytes); fit >= 0) return {.address = take(fit, bytes, account)};
-    return {.status = Status(StatusCode::kOutOfRoom, "[arena] no contiguous address space left; this needs an issue report")};
-  }
-  const Bytes end = window.begin + bytes;
-  if (!ledger_->try_charge(Account::kFree, window.missing)) {
-    const Bytes lacking = window.missing - ledger_->room();
-    if (const Bytes idle = idle_bytes_outside(window.begin, end); idle < lacking) {
-      if (const Bytes fit = any_fit(bytes); fit >= 0) return {.address = take(fit, bytes, account)};
-      return {.shortfall = lacking - idle};
+  Allocation refused{.status =
+                         Status(StatusCode::kOutOfRoom, "[arena] no contiguous address space left; this needs an issue report")};
+  for (const Wish& wish : {wish_for(bytes, account), Wish{&zones_[0], kGranularity}, Wish{&zones_[1], kGranularity}}) {
+    if (const Bytes fit = best_fit(wish, bytes); fit >= 0) return {.address = take(fit, bytes, account)};
+    const Window window = cheapest_window(wish, bytes);
+    if (window.begin < 0) continue;
+    const Bytes end = window.begin + bytes;
+    if (!ledger_->try_charge(Account::kFree, window.missing)) {
+      const Bytes lacking = window.missing - ledger_->room();
+      const Bytes idle = idle_bytes_outside(window.begin, end);
+      const bool enough = idle >= lacking;
+      if (enough) trim_pages(lacking, window.begin, end);
+      if (!enough || !ledger_->try_charge(Account::kFree, window.missing)) {  // or somebody was faster
+        const Bytes shortfall = enough ? window.missing : lacking - idle;
+        refused = {.shortfall = refused.status.ok() ? std::min(refused.shortfall, shortfall) : shortfall};
+        continue;
+      }
     }
-    trim_pages(lacking, window.begin, end);
-    if (!ledger_->try_charge(Account::kFree, window.missing)) return {.shortfall = window.missing};  // somebody was faster
+    if (Status status = commit_window(window.begin, end); !status.ok()) {
+      ledger_->release(Account::kFree, missing_in(window.begin, end));
+      return {.status = std::move(status)};
+    }
+    return {.address = take(window.begin, bytes, account)};
   }
-  if (Status status = commit_window(window.begin, end); !status.ok()) {
-    ledger_->release(Account::kFree, missing_in(window.begin, end));
-    return {.status = std::move(status)};
-  }
-  return {.address = take(window.begin, bytes, account)};
+  return refused;
 }
 
 void Arena::free(void* address) {
@@ -278,12 +276,15 @@ Bytes Arena::block_bytes(const void* address) const {
 Bytes Arena::shortfall(Bytes wanted, Account account) const {
   const Bytes bytes = round_up(wanted, kGranularity);
   const std::lock_guard lock(mutex_);
-  const Wish wish = wish_for(bytes, account);
-  if (best_fit(wish, bytes) >= 0 || any_fit(bytes) >= 0) return 0;
-  const Window window = cheapest_window(wish, bytes);
-  if (window.begin < 0) return bytes;
-  const Bytes lacking = window.missing - ledger_->room();
-  return std::max<Bytes>(0, lacking - idle_bytes_outside(window.begin, window.begin + bytes));
+  Bytes least = INT64_MAX;
+  for (const Wish& wish : {wish_for(bytes, account), Wish{&zones_[0], kGranularity}, Wish{&zones_[1], kGranularity}}) {
+    if (best_fit(wish, bytes) >= 0) return 0;
+    const Window window = cheapest_window(wish, bytes);
+    if (window.begin < 0) continue;
+    const Bytes lacking = window.missing - ledger_->room() - idle_bytes_outside(window.begin, window.begin + bytes);
+    least = std::min(least, std::max<Bytes>(0, lacking));
+  }
+  return least < INT64_MAX ? least : bytes;
 }
 
 void Arena::trim() {

@@ -13,7 +13,7 @@
 // [Note: whole pages] What nothing else of its size fits into beside a live block is lost to the budget. So a chunk of whole
 // pages (tiles, most parameter chunks) begins at a page, and a chunk that ends within a page lies among others like it, in a
 // zone of their own, where they share pages: with both placed wherever they fit gpt2-medium had 90 MB in partly used pages.
-// Both are preferences: where they cannot be met without eviction any hole will do.
+// Both are preferences: where they cannot be met without eviction any place will do.
 #pragma once
 
 #include <array>
@@ -41,7 +41,6 @@ class Arena {
   };
 
   // Half of `address_space` should be several times the budget ([Note: one pool]). The ledger and pages outlive the arena.
-  // arena.
   static Result<std::unique_ptr<Arena>> create(PageSource* pages, Ledger* ledger, Bytes address_space);
   ~Arena();
   Arena(const Arena&) = delete;
@@ -95,7 +94,6 @@ class Arena {
   Wish wish_for(Bytes bytes, Account account) const;
   // Offset in the smallest committed free block of the zone that holds `bytes`; < 0: there is none.
   static Bytes best_fit(const Wish& wish, Bytes bytes);
-  Bytes any_fit(Bytes bytes) const;
   Bytes missing_in(Bytes begin, Bytes end) const;
   Window cheapest_window(const Wish& wish, Bytes bytes) const;
   Bytes idle_bytes_outside(Bytes begin, Bytes end) const;

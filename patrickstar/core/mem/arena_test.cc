@@ -245,6 +245,12 @@ TEST(Arena, WhereTheBudgetLeavesNothingElseAnyHoleWillDo) {
   for (std::byte* block : {chunk, tensor, beside_the_chunk}) pool.arena->free(block);
   pool.arena->trim();
 
+  std::byte* small = pool.allocate(64 * kKiB);  // its page and two more, where two whole zones would need four
+  std::byte* long_chunk = pool.allocate(2 * kPageBytes + 64 * kKiB, Account::kChunks);
+  ASSERT_NE(long_chunk, nullptr);
+  for (std::byte* block : {small, long_chunk}) pool.arena->free(block);
+  pool.arena->trim();
+
   std::byte* wall = pool.allocate(64 * kKiB);
   std::byte* hole = pool.allocate(2 * kPageBytes);
   std::byte* wall2 = pool.allocate(kPageBytes - 128 * kKiB);
