@@ -98,9 +98,11 @@ Bytes Arena::missing_in(Bytes begin, Bytes end) const {
   return missing;
 }
 
-Arena::Wish Arena::wish_for(Bytes bytes, Account account) const {
-  if (account != Account::kChunks) return {&zones_[0], kGranularity};
-  return bytes % kPageBytes == 0 ? Wish{&zones_[0], kPageBytes} : Wish{&zones_[1], kGranularity};
+std::array<Arena::Wish, 3> Arena::wishes_for(Bytes bytes, Account account) const {
+  const Wish first{&zones_[0], kGranularity};
+  const Wish second{&zones_[1], kGranularity};
+  if (account != Account::kChunks) return {first, first, second};
+  return {bytes % kPageBytes == 0 ? Wish{&zones_[0], kPageBytes} : Wish{&zones_[1], kGranularity}, first, second};
 }
 
 Bytes Arena::best_fit(const Wish& wish, Bytes bytes) {
@@ -216,7 +218,7 @@ Arena::Allocation Arena::try_allocate(Bytes wanted, Account account) {
   const std::lock_guard lock(mutex_);
   Allocation refused{.status =
                          Status(StatusCode::kOutOfRoom, "[arena] no contiguous address space left; this needs an issue report")};
-  for (const Wish& wish : {wish_for(bytes, account), Wish{&zones_[0], kGranularity}, Wish{&zones_[1], kGranularity}}) {
+  for (const Wish& wish : wishes_for(bytes, account)) {
     if (const Bytes fit = best_fit(wish, bytes); fit >= 0) return {.address = take(fit, bytes, account)};
     const Window window = cheapest_window(wish, bytes);
     if (window.begin < 0) continue;
@@ -277,7 +279,7 @@ Bytes Arena::shortfall(Bytes wanted, Account account) const {
   const Bytes bytes = round_up(wanted, kGranularity);
   const std::lock_guard lock(mutex_);
   Bytes least = INT64_MAX;
-  for (const Wish& wish : {wish_for(bytes, account), Wish{&zones_[0], kGranularity}, Wish{&zones_[1], kGranularity}}) {
+  for (const Wish& wish : wishes_for(bytes, account)) {
     if (best_fit(wish, bytes) >= 0) return 0;
     const Window window = cheapest_window(wish, bytes);
     if (window.begin < 0) continue;
@@ -313,7 +315,7 @@ void Arena::check_invariants() const {
     } else if (block.committed) {
       committed_free += block.size;
       ++indexed;
-      PS_CHECK(zones_[offset < zones_[1].begin ? 0 : 1].free_committed.contains({block.size, offset}));
+      PS_CHECK(zone_at(offset).free_committed.contains({block.size, offset}));
     }
     at += block.size;
     previous = &block;

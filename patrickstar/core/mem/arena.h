@@ -90,8 +90,10 @@ class Arena {
   };
 
   Arena(PageSource* pages, Ledger* ledger, std::byte* base, Bytes space);
-  Zone& zone_at(Bytes offset) { return offset < zones_[1].begin ? zones_[0] : zones_[1]; }
-  Wish wish_for(Bytes bytes, Account account) const;
+  const Zone& zone_at(Bytes offset) const { return zones_[offset < zones_[1].begin ? 0 : 1]; }
+  Zone& zone_at(Bytes offset) { return zones_[offset < zones_[1].begin ? 0 : 1]; }
+  // Where the block should lie, and where it may if that needs an eviction.
+  std::array<Wish, 3> wishes_for(Bytes bytes, Account account) const;
   // Offset in the smallest committed free block of the zone that holds `bytes`; < 0: there is none.
   static Bytes best_fit(const Wish& wish, Bytes bytes);
   Bytes missing_in(Bytes begin, Bytes end) const;
