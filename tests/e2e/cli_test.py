@@ -921,7 +921,8 @@ class Bench(Case):
         self.assertEqual(setting["steady"], samples[setting["shown_sample"]]["discarded"] is None)
         self.assertEqual(setting["time_by_limit"], samples[setting["shown_sample"]]["time_by_limit"])
         for sample in samples:
-            self.assertEqual([len(sample[f"{name}step_seconds"]) for name in ("", "compute_", "compute_beside_disk_")], [2, 4, 2])
+            names = ("step_seconds", "compute_step_seconds_before", "compute_step_seconds_after", "compute_beside_disk_step_seconds")
+            self.assertEqual([len(sample[name]) for name in names], [2, 2, 2, 2])
             for figure in ("disk_seconds_before", "disk_seconds_after", "replayed_bytes"):
                 self.assertGreater(sample[figure], 0, figure)
         for text in ("by limit", "(<=1.10)", "1 x 64", "1 of 1 settings reached", "bit for bit"):

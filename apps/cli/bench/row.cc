@@ -14,10 +14,20 @@ using Json = nlohmann::ordered_json;
 
 double seconds(Nanos nanos) { return static_cast<double>(nanos) * 1e-9; }
 double quotient(double a, double b) { return b > 0 ? a / b : 0; }
+double mean(const std::vector<double>& values) {
+  return quotient(std::accumulate(values.begin(), values.end(), 0.0), static_cast<double>(values.size()));
+}
+
+// Why two measurements of the same do not belong to one state of the machine; empty: they do.
+std::string changed(const char* what, double before, double after) {
+  if (std::max(before, after) <= kMostChange * std::min(before, after)) return "";
+  return fmt::format("{} took {:.3f} s before and {:.3f} s after", what, before, after);
+}
 
 Json sample_json(const Sample& s) {
   return {{"step_seconds", s.steps},
-          {"compute_step_seconds", s.compute_steps},
+          {"compute_step_seconds_before", s.compute_before},
+          {"compute_step_seconds_after", s.compute_after},
           {"compute_beside_disk_step_seconds", s.beside_disk_steps},
           {"replayed_bytes", s.replayed},
           {"disk_seconds_before", s.disk_before},
@@ -35,18 +45,21 @@ Json sample_json(const Sample& s) {
 
 std::string Sample::fault() const {
   if (foreign.disturbs()) return fmt::format("others used {:.2f} cores", foreign.cores);
-  if (std::max(disk_before, disk_after) > kMostDiskChange * std::min(disk_before, disk_after))
-    return fmt::format("the disk took {:.3f} s before and {:.3f} s after", disk_before, disk_after);
+  if (std::string fault = changed("the disk", disk_before, disk_after); !fault.empty()) return fault;
+  if (std::string fault = changed("compute", mean(compute_before), mean(compute_after)); !fault.empty()) return fault;
   const auto change = std::abs(static_cast<double>(figures.moved - replayed));
   if (change > kMostTrafficChange * static_cast<double>(replayed))
     return fmt::format("the step moved {} bytes, {} were replayed", figures.moved, replayed);
   return "";
 }
 
-double Sample::compute_beside_disk() const {
-  return quotient(std::accumulate(beside_disk_steps.begin(), beside_disk_steps.end(), 0.0),
-                  static_cast<double>(beside_disk_steps.size()));
+double Sample::compute() const {
+  std::vector<double> both = compute_before;
+  both.insert(both.end(), compute_after.begin(), compute_after.end());
+  return median(std::move(both));
 }
+
+double Sample::compute_beside_disk() const { return mean(beside_disk_steps); }
 
 double Sample::time_by_limit() const { return quotient(figures.step, seconds(limit.bounds.limit)); }
 
@@ -101,8 +114,10 @@ std::string table_line(const BenchRow& row) {
       s.figures.step, row.time_by_limit(), kMostTimeByLimit, row.traffic_by_least(), row.limit().allowed_traffic(),
       row.predicted_by_measured(), kMostPredictionError, s.figures.stalled, 100 * s.figures.hit_rate, s.figures.late,
       s.bytes_per_second() * 1e-9, s.compute_beside_disk(), row.time_by_limit_beside_disk());
-  if (row.samples.size() - row.discarded() > 1) {
-    line += "       step by limit in each sample:";
+  if (const std::size_t steady = row.samples.size() - row.discarded(); steady == 1 && row.samples.size() > 1) {
+    line += "       this is the only steady sample\n";
+  } else if (steady > 1) {
+    line += "       step by limit in each steady sample:";
     for (const Sample& sample : row.samples) {
       if (sample.fault().empty()) line += fmt::format(" {:.3f}", sample.time_by_limit());
     }

@@ -15,14 +15,15 @@ namespace patrickstar::cli {
 // What the issue allows; printed beside every figure.
 inline constexpr double kMostTimeByLimit = 1.10;
 inline constexpr double kMostPredictionError = 0.10;
-// Replays of the transfers before and after that differ by more are discarded; so are steps that move other bytes than were
-// replayed by more than a 20th.
-inline constexpr double kMostDiskChange = 1.10;
+// Samples are discarded whose replays of the transfers before and after differ by more, or whose compute does (a busy neighbour
+// on the same host shows nowhere else); so are those whose steps move other bytes than were replayed by more than a 20th.
+inline constexpr double kMostChange = 1.10;
 inline constexpr double kMostTrafficChange = 0.05;
 
 // Some steps, with the disk's time for one step's transfers right before and right after.
 struct Sample {
-  std::vector<double> compute_steps;  // seconds, of the run that holds everything, just before and after
+  std::vector<double> compute_before;  // seconds, of the run that holds everything
+  std::vector<double> compute_after;
   // Likewise, while the disk moves a step's transfers each step for nobody: on a virtual machine its work takes from the
   // processors, which is in no part of the limit.
   std::vector<double> beside_disk_steps;
@@ -35,7 +36,7 @@ struct Sample {
   StepLimit limit;              // with this sample's compute and disk
   Nanos limit_beside_disk = 0;  // the same with the compute that was measured beside the disk
 
-  double compute() const { return median(compute_steps); }
+  double compute() const;
   // The mean: the transfers may be done before the steps are.
   double compute_beside_disk() const;
   double time_by_limit() const;

@@ -15,7 +15,7 @@ using testing::Not;
 
 Sample calm() {
   Sample sample{
-      .compute_steps = {1.0, 1.1, 0.9, 1.0}, .beside_disk_steps = {1.5, 1.1}, .steps = {2.0, 2.2}, .replayed = 2'000'000'000};
+      .compute_before = {1.0, 1.1}, .compute_after = {0.95, 1.0}, .beside_disk_steps = {1.5, 1.1}, .steps = {2.0, 2.2}, .replayed = 2'000'000'000};
   sample.figures = {.step = 2.1, .stalled = 0.5, .moved = 2'000'000'000, .hit_rate = 0.98, .late = 3};
   sample.disk_before = 0.95;
   sample.disk_after = 1.0;
@@ -56,6 +56,12 @@ TEST(SampleTest, OthersAreDiscardedForAReason) {
   EXPECT_NE(sample.fault(), "");
 
   sample = calm();
+  sample.compute_after = {1.15, 1.15};
+  EXPECT_EQ(sample.fault(), "");
+  sample.compute_after = {1.1, 1.22};
+  EXPECT_THAT(sample.fault(), HasSubstr("compute took 1.050 s before and 1.160 s after"));
+
+  sample = calm();
   sample.foreign = {.cores = 0.5, .seconds = 2};
   EXPECT_THAT(sample.fault(), HasSubstr("others used 0.50 cores"));
 
@@ -89,7 +95,7 @@ TEST(BenchRowTest, TheMedianOfSteadySamplesCounts) {
   EXPECT_DOUBLE_EQ(many.time_by_limit(), 1.05);
   EXPECT_EQ(many.discarded(), 1u);
   EXPECT_THAT(table_line(many),
-              AllOf(HasSubstr("step by limit in each sample: 1.250 1.000 1.050\n"), HasSubstr("discarded: the disk")));
+              AllOf(HasSubstr("step by limit in each steady sample: 1.250 1.000 1.050\n"), HasSubstr("discarded: the disk")));
   many.samples[2].disk_after = 2;
   many.choose();
   EXPECT_EQ(many.shown, 0u) << "of two the greater";
@@ -115,7 +121,7 @@ TEST(BenchRowTest, TheTableShowsEachFigureBesideItsLimit) {
   other.samples[0].foreign = {.cores = 1, .seconds = 9};
   other.exact_fault = "step 2: a, plain b";
   other.choose();
-  EXPECT_THAT(table_line(other), AllOf(HasSubstr("discarded: others used 1.00 cores"),
+  EXPECT_THAT(table_line(other), AllOf(HasSubstr("discarded: others used 1.00 cores"), HasSubstr("the only steady sample"),
                                        HasSubstr("LOSSES DIFFER: step 2: a, plain b"), Not(HasSubstr("NOT STEADY"))));
   other.samples[1].disk_after = 2;
   other.choose();
@@ -142,7 +148,7 @@ TEST(BenchRowTest, JsonHasRawSamplesAndReasons) {
   EXPECT_EQ(json["samples"][0]["discarded"], "others used 1.00 cores");
   EXPECT_TRUE(json["samples"][1]["discarded"].is_null());
   EXPECT_EQ(json["samples"][1]["step_seconds"].dump(), "[2.0,2.2]");
-  EXPECT_EQ(json["samples"][1]["compute_step_seconds"].size(), 4u);
+  EXPECT_EQ(json["samples"][1]["compute_step_seconds_before"].size(), 2u);
   EXPECT_EQ(json["limit_is"], "window");
   EXPECT_EQ(json["time_by_limit_allowed"], 1.10);
   two.samples[1].figures.moved = 0;

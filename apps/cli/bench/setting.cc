@@ -219,7 +219,7 @@ Result<Sample> SettingBench::take(Child* fitting, Child* lean, RunRecord* fittin
   Sample sample{.replayed = total_bytes(transfers)};
   auto fitting_now = fitting->run();
   if (!fitting_now.ok()) return fitting_now.status();
-  sample.compute_steps = tail(fitting_now.value().step_seconds, kFittingSteps);
+  sample.compute_before = tail(fitting_now.value().step_seconds, kFittingSteps);
   const auto before = disk_->run(transfers);
   if (!before.ok()) return before.status();
   const std::size_t from = lean_run->steps();
@@ -241,7 +241,7 @@ Result<Sample> SettingBench::take(Child* fitting, Child* lean, RunRecord* fittin
   if (!fitting_now.ok()) return fitting_now.status();
   *fitting_run = std::move(fitting_now).value();
   sample.foreign = meter.foreign();
-  for (const double step : tail(fitting_run->step_seconds, kFittingSteps)) sample.compute_steps.push_back(step);
+  sample.compute_after = tail(fitting_run->step_seconds, kFittingSteps);
   sample.disk_before = seconds(before.value());
   sample.disk_after = seconds(after.value());
   sample.figures = figures_of(*lean_run, from, lean_run->steps());

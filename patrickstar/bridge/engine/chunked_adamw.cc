@@ -24,11 +24,17 @@ ChunkedAdamW::ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerPa
                            torch::optim::AdamWOptions defaults, UpdateTiming timing)
     : Optimizer(std::move(groups), std::make_unique<torch::optim::AdamWOptions>(defaults)), core_(engine.core()) {
   throw_if_error(core_->failure());
+  if (core_->update_schedule() != nullptr) {
+    throw Error(Status(StatusCode::kInvalidArgument,
+                       "[optimizer] this Engine has an optimizer already, which its steps and updates belong to: give that one more "
+                       "parameter groups (each has its own options), or destroy it first"));
+  }
   throw_if_error(core_->order().check());  // all of the model is attached by now
   for (const auto& group : param_groups()) {
     (void)adamw_options(group);
     for (const auto& tensor : group.params()) {
-      if (tensor.numel() == 0 || core_->find(tensor.unsafeGetTensorImpl()) != nullptr) continue;
+      const Parameter* const parameter = core_->find(tensor.unsafeGetTensorImpl());
+      if (tensor.numel() == 0 || (parameter != nullptr && !parameter->released())) continue;
       throw Error(Status(StatusCode::kInvalidArgument, "[optimizer] a parameter of shape " + c10::str(tensor.sizes()) +
                                                            " is not attached to the engine: call Engine::attach first"));
     }
@@ -62,6 +68,7 @@ double ChunkedAdamW::clip_grad_norm_(double max_norm) {
                "[optimizer] gradients cannot be clipped when updates overlap with backward: use UpdateTiming::kDeferred"));
   }
   core_->gradient_norm = GradientNorm::kOnArrival;
+  take_assigned_gradients();
   std::vector<double> sums;
   for (const auto& parameter : core_->parameters()) {
     if (parameter->has_gradient()) sums.push_back(parameter->gradient_sum_of_squares());
@@ -88,11 +95,23 @@ torch::Tensor ChunkedAdamW::step(LossClosure closure) {
         Status(StatusCode::kInvalidArgument,
                "[optimizer] step() did nothing, because backward() ended with an error since the last one" + left_behind));
   }
+  take_assigned_gradients();
   schedule_->step();
   grad_scale_ = 1.0;
   ++steps_;
   end_step();
   return loss;
+}
+
+void ChunkedAdamW::take_assigned_gradients() {
+  const at::NoGradGuard no_grad;
+  for (const auto& group : param_groups()) {
+    for (const auto& tensor : group.params()) {
+      if (Parameter* const parameter = core_->find(tensor.unsafeGetTensorImpl()); parameter != nullptr) {
+        parameter->take_assigned_gradient();
+      }
+    }
+  }
 }
 
 void ChunkedAdamW::end_step() {

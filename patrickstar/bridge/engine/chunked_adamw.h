@@ -1,7 +1,7 @@
 // ChunkedAdamW: AdamW over chunk space, as a torch::optim::Optimizer: groups, LibTorch's schedulers and the usual loop work.
 //
 // Arithmetic: core/optim/adamw.h. step() streams the optimizer's state tile by tile through the compute tier. A parameter
-// without a gradient this step is left alone, as torch does.
+// without a gradient this step is left alone, as torch does; one that was assigned to tensor.grad() by hand counts.
 #pragma once
 
 #include <torch/optim/adamw.h>
@@ -20,7 +20,7 @@ namespace patrickstar::bridge {
 class ChunkedAdamW final : public torch::optim::Optimizer {
  public:
   // Every parameter of the groups must be attached to `engine`. Throws Error: one is not; amsgrad; EngineOptions::order is
-  // another model's.
+  // another model's; the Engine has an optimizer already (one at a time).
   ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerParamGroup> groups, torch::optim::AdamWOptions defaults = {},
                UpdateTiming timing = UpdateTiming::kDeferred);
   ChunkedAdamW(Engine& engine, std::vector<torch::Tensor> parameters, torch::optim::AdamWOptions defaults = {},
@@ -40,6 +40,7 @@ class ChunkedAdamW final : public torch::optim::Optimizer {
 
  private:
   std::optional<AdamWFactors> take_factors(Parameter& parameter);
+  void take_assigned_gradients();
   void end_step();
 
   std::shared_ptr<EngineCore> core_;

@@ -96,10 +96,16 @@ void Engine::attach(torch::nn::Module& module, const std::string& prefix) {
     const std::string name = path + item.key();
     const at::Tensor& tensor = item.value();
     if (!tensor.defined() || tensor.numel() == 0) continue;
-    if (core_->find(tensor.unsafeGetTensorImpl()) != nullptr || !seen.insert(tensor.unsafeGetTensorImpl()).second) continue;
+    if (!seen.insert(tensor.unsafeGetTensorImpl()).second) continue;
+    if (const Parameter* known = core_->find(tensor.unsafeGetTensorImpl()); known != nullptr) {
+      if (known->released()) refuse(name, "it was released from this Engine; attach it to a new one");
+      throw_if_error(known->check_storage());
+      continue;
+    }
     c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
     if (context_of(storage, &managed_deleter) != nullptr || !storages.insert(storage).second) {
-      refuse(name, "it shares its storage with another parameter; register the same tensor twice instead");
+      refuse(name, "its storage is attached already: release() it from the other Engine first, or, if it shares it with another "
+                   "parameter, register the same tensor twice instead");
     }
     check_manageable(name, tensor);
     (void)dtype_of(name, tensor);
@@ -139,7 +145,7 @@ void Engine::release(torch::nn::Module& module) {
   for (at::Tensor& tensor : module.parameters()) {
     Parameter* parameter = core_->find(tensor.unsafeGetTensorImpl());
     if (parameter == nullptr) continue;
-    parameter->unwatch();
+    parameter->release();
     tensor.mutable_grad() = at::Tensor();
     tensor.set_data(tensor.clone());
   }
@@ -169,12 +175,12 @@ void Engine::visit(const Visitor& visitor) {
   ModelData& data = core_->data();
   throw_if_error(core_->updates().complete_all());
   for (const auto& parameter : core_->parameters()) {
+    throw_if_error(parameter->check_storage());
     throw_if_error(parameter->take_over_writes());
     OpenRequest request;
     const at::Tensor tensor = parameter->tensor();
-    if (!tensor.defined()) continue;
+    if (!tensor.defined() || parameter->released()) continue;
     request.backing = static_cast<StorageBacking*>(context_of(tensor.storage().unsafeGetStorageImpl(), &managed_deleter));
-    if (request.backing == nullptr) continue;  // released
     {
       const OpenStorages open = value_or_throw(core_->runtime().gate().open({&request, 1}));
       visitor(parameter->name(), "param", tensor.const_data_ptr(), static_cast<Bytes>(tensor.nbytes()));

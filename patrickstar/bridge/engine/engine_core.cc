@@ -1,7 +1,5 @@
 #include "patrickstar/bridge/engine/engine_core.h"
 
-#include <algorithm>
-
 #include "patrickstar/bridge/device/parallel.h"
 
 namespace patrickstar::bridge {
@@ -20,12 +18,6 @@ bool EngineCore::gradients_may_stay() const {
   const Bytes gradients = data_.bytes() / 4;  // at most 4 of 16 bytes a parameter
   const Bytes non_model = peaks.non_model + peaks.non_model / 4;
   return !runtime_->manager().has_evicted() && data_.bytes() + gradients + non_model <= runtime_->ledger().budget();
-}
-
-bool EngineCore::gradient_may_pass(Bytes bytes) const {
-  constexpr Bytes kMost = 32 * kMiB;
-  constexpr Bytes kShareOfBudget = 32;
-  return bytes <= std::min(kMost, runtime_->ledger().budget() / kShareOfBudget);
 }
 
 Parameter* EngineCore::find(const c10::TensorImpl* tensor) {

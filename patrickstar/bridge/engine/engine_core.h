@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <unordered_map>
 #include <vector>
 
@@ -31,7 +32,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   UpdateQueue& updates() { return updates_; }
   // Of the optimizer that was made last; null when it is gone.
   UpdateSchedule* update_schedule() const { return schedule_; }
-  UpdateTiming update_timing() const { return timing_; }  // of the optimizer that was made last
+  UpdateTiming update_timing() const { return timing_; }  // of the optimizer there is, or was last
   void set_update_schedule(UpdateSchedule* schedule, UpdateTiming timing) {
     schedule_ = schedule;
     timing_ = timing;
@@ -49,9 +50,6 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   // Whether everything fits with gradients beside their parameters, as plain LibTorch has them: then they may stay where
   // autograd made them, which saves a copy. Never where chunks have had to give way.
   bool gradients_may_stay() const;
-  // Whether a gradient of `bytes` may stay in autograd's memory while its tiles are updated ([Note: passing gradients]): should
-  // a tile fail, no eviction can free it.
-  bool gradient_may_pass(Bytes bytes) const;
 
   // Not ok for ever once an attach failed half-way: parameters are missing, so nothing here can be trained any more. Those that
   // were attached stay readable; no more gradients are taken.
@@ -59,6 +57,8 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   void fail(Status why);
 
   GradientNorm gradient_norm = GradientNorm::kWhenAsked;
+  // Which gradients lie in chunks of their own, or are about to: chunks that hold none are discarded under it.
+  std::mutex gradient_places;
 
  private:
   const std::shared_ptr<Runtime> runtime_;

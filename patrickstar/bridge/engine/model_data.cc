@@ -67,7 +67,7 @@ Result<std::vector<TensorId>> ModelData::add(std::vector<TensorSpec> specs, std:
         case PayloadKind::kGrad: payloads.grad = take(part.kind, fmt::format("chunk {} grad", c), part.bytes); break;
         case PayloadKind::kState: {
           const std::string name = fmt::format("chunk {} tile {}", c, payloads.tiles.size());
-          payloads.tiles.push_back({part.tile, take(part.kind, name, part.bytes)});
+          payloads.tiles.push_back({part.tile, take(part.kind, name, part.bytes), tiles_++});
           break;
         }
       }

@@ -2,28 +2,13 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/StorageImpl.h>
-#include <torch/csrc/autograd/function.h>
-#include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/graph_task.h>
-#include <torch/csrc/autograd/variable.h>
 
-#include <algorithm>
-
-#include "patrickstar/bridge/device/cpu_allocator.h"
-#include "patrickstar/bridge/device/parallel.h"
 #include "patrickstar/bridge/device/storage_gate.h"
 #include "patrickstar/bridge/engine/engine_core.h"
-#include "patrickstar/bridge/engine/error.h"
-#include "patrickstar/core/optim/grad_norm.h"
 
 namespace patrickstar::bridge {
 namespace {
-
-std::string text_for(const char* what, const std::string& name) {
-  return "[memory] the " + std::string(what) + " of " + name +
-         " lies in a chunk that may be anywhere: reach it through an operator (clone, copy_, item ...), or take the module back "
-         "with Engine::release()";
-}
 
 Status from_current_exception(const std::string& what) {
   try {
@@ -65,88 +50,15 @@ class ValueBacking final : public StorageBacking {
   Result<Placement> locate() override { return parameter_->locate_value(); }
   Result<std::unique_ptr<DisplacedBytes>> rebuild() override { return RebuiltValue::make(&core_->data(), parameter_->id()); }
   void written() override { parameter_->written_.store(true); }
-  std::string armed_text() const override { return text_for("parameter", parameter_->name()); }
-  void storage_died() override { delete this; }
-
- private:
-  Parameter* const parameter_;
-  const std::shared_ptr<EngineCore> core_;
-};
-
-// A gradient in chunk space, or in the memory in which autograd made it ("kept"; [Note: kept gradients]).
-//
-// [Note: kept gradients] A gradient that owns its storage need not be copied while everything fits: its block becomes model
-// data on the ledger where it stands. It is armed all the same, so that errors do not depend on the budget.
-class GradientBacking final : public StorageBacking {
- public:
-  GradientBacking(c10::StorageImpl* storage, Parameter* parameter, std::shared_ptr<EngineCore> core)
-      : StorageBacking(storage), parameter_(parameter), core_(std::move(core)) {}
-  Result<Placement> locate() override {
-    if (consumed_) {
-      return Status(StatusCode::kInvalidArgument, "[optimizer] the gradient of " + parameter_->name() +
-                                                      " was consumed by step(): its memory is the parameter's (14 B/param). Use "
-                                                      "zero_grad(set_to_none=true), or attach with gradient chunks to keep it");
-    }
-    // An update that is due reads this gradient: it comes before whatever is done to it now.
-    if (core_->updates().due(parameter_->id())) PS_RETURN_IF_ERROR(core_->updates().complete(parameter_->id()));
-    return kept_ ? Placement{} : core_->data().gradient_place(parameter_->id());
-  }
-  Result<std::unique_ptr<DisplacedBytes>> rebuild() override {
-    return std::unique_ptr<DisplacedBytes>(new KeptBytes(kept_.get()));
-  }
-  void written() override { parameter_->sum_of_squares_.reset(); }
-  std::string armed_text() const override { return text_for("gradient", parameter_->name()); }
+  std::string armed_text() const override { return parameter_->armed_text_of("parameter"); }
   void storage_died() override {
-    if (!consumed_) parameter_->gradient_died(this);
+    parameter_->value_ = nullptr;
     delete this;
   }
-  void keep(c10::DataPtr memory) { kept_ = std::move(memory); }
-  const void* kept() const { return kept_.get(); }
-  c10::DataPtr take_kept() { return std::move(kept_); }
-  void consume() {
-    consumed_ = true;
-    kept_.clear();
-    set_text(storage(), locate().status().message());
-  }
 
  private:
-  class KeptBytes final : public DisplacedBytes {
-   public:
-    explicit KeptBytes(void* address) : address_(address) {}
-    void* address() override { return address_; }
-    Status keep() override { return {}; }
-
-   private:
-    void* const address_;
-  };
   Parameter* const parameter_;
   const std::shared_ptr<EngineCore> core_;
-  c10::DataPtr kept_;
-  bool consumed_ = false;
-};
-
-// After autograd's own accumulation, and after the user's hooks on the accumulator.
-class GradientArrival final : public torch::autograd::FunctionPostHook {
- public:
-  GradientArrival(Parameter* parameter, std::weak_ptr<EngineCore> core) : parameter_(parameter), core_(std::move(core)) {}
-  torch::autograd::variable_list operator()(const torch::autograd::variable_list& outputs,
-                                            const torch::autograd::variable_list&) override {
-    const auto core = core_.lock();
-    if (core == nullptr || !watching) return outputs;
-    try {
-      parameter_->gradient_arrived();
-    } catch (const Error& error) {
-      // Whoever catches it in his backward must not step() without this gradient unaware.
-      core->runtime().gate().fail({}, Status(error.code(), error.what()));
-      throw;
-    }
-    return outputs;
-  }
-  bool watching = true;
-
- private:
-  Parameter* const parameter_;
-  const std::weak_ptr<EngineCore> core_;
 };
 
 // --- life -------------------------------------------------------------------------------------------------------------------
@@ -165,22 +77,29 @@ at::Tensor Parameter::tensor() const {
 
 void Parameter::adopt_storage(const at::Tensor& tensor, std::shared_ptr<EngineCore> core) {
   c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
-  auto* backing = new ValueBacking(storage, this, std::move(core));
-  take_over(storage, static_cast<StorageBacking*>(backing), &managed_deleter, backing->armed_text());
+  value_ = new ValueBacking(storage, this, std::move(core));
+  take_over(storage, value_, &managed_deleter, value_->armed_text());
 }
 
-void Parameter::watch(const std::shared_ptr<EngineCore>& core) {
-  if (training_ == Training::kFrozen) return;
-  accumulator_ = torch::autograd::impl::grad_accumulator(tensor());
-  accumulator_->add_post_hook(std::make_unique<GradientArrival>(this, core));
+void Parameter::release() {
+  released_ = true;
+  unwatch();
 }
 
-void Parameter::unwatch() {
-  if (accumulator_ == nullptr) return;
-  for (const auto& hook : accumulator_->post_hooks()) {
-    if (auto* arrival = dynamic_cast<GradientArrival*>(hook.get())) arrival->watching = false;
-  }
-  accumulator_.reset();
+Status Parameter::check_storage() const {
+  const at::Tensor now = tensor();
+  if (!now.defined() || released_) return {};
+  if (value_ != nullptr && context_of(now.storage().unsafeGetStorageImpl(), &managed_deleter) == value_) return {};
+  return Status(StatusCode::kInvalidArgument,
+                "[engine] " + name() +
+                    " has another storage than the one that was attached, which nothing trains: whatever replaced it (set_data, "
+                    "to()) belongs before attach(), or must write into the parameter (copy_)");
+}
+
+std::string Parameter::armed_text_of(const char* what) const {
+  return "[memory] the " + std::string(what) + " of " + name() +
+         " lies in a chunk that may be anywhere: reach it through an operator (clone, copy_, item ...), or take the module back "
+         "with Engine::release()";
 }
 
 // --- value ------------------------------------------------------------------------------------------------------------------
@@ -215,215 +134,6 @@ Status Parameter::take_over_writes() {
   PS_RETURN_IF_ERROR(core_->data().reseed(id_, leases.value().address(0) + place.offset));
   written_.store(false);
   return {};
-}
-
-// --- gradient ---------------------------------------------------------------------------------------------------------------
-
-at::Tensor Parameter::dense_like_parameter(const at::Tensor& gradient) const {
-  const at::Tensor parameter = tensor();
-  if (gradient.layout() != at::kStrided) {
-    throw Error(Status(StatusCode::kInvalidArgument, "[gradient] " + name() +
-                                                         " got a sparse gradient: sparse gradients are not supported; "
-                                                         "build the embedding with sparse=false"));
-  }
-  if (gradient.strides() == parameter.strides() && gradient.scalar_type() == parameter.scalar_type()) return gradient;
-  at::Tensor dense = at::empty_strided(parameter.sizes(), parameter.strides(), parameter.options());
-  dense.copy_(gradient);
-  return dense;
-}
-
-void Parameter::gradient_arrived() {
-  const at::NoGradGuard no_grad;
-  const at::Tensor parameter = tensor();
-  if (!parameter.defined() || !parameter.grad().defined()) return;
-  at::Tensor& slot = parameter.mutable_grad();
-  c10::StorageImpl* storage = slot.has_storage() ? slot.storage().unsafeGetStorageImpl() : nullptr;
-  if (storage != nullptr && gradient_ != nullptr &&
-      context_of(storage, &managed_deleter) == static_cast<StorageBacking*>(gradient_)) {
-    return core_->gradient_arrived(*this);  // accumulated where it lies, by an operator that made the sum of squares stale
-  }
-  const at::Tensor gradient = dense_like_parameter(slot);
-  throw_if_error(core_->updates().complete(id_));  // one that is due reads the gradient before
-  if (keep_gradient(gradient)) return core_->gradient_arrived(*this);
-  slot = at::Tensor();
-  if (core_->data().gradients() == GradientPlacement::kInParameter) {
-    throw_if_error(take_over_writes());
-    if (const auto passing = tiles_to_pass(gradient); !passing.empty()) return pass_gradient(gradient, passing);
-    put_gradient(gradient, PlaceHolds::kGradient);
-  } else {
-    put_gradient(gradient, PlaceHolds::kValue);
-  }
-  core_->gradient_arrived(*this);
-}
-
-const void* Parameter::gradient_beside() const {
-  if (passing_.defined()) return passing_.const_data_ptr();
-  return gradient_ == nullptr ? dead_gradient_.get() : gradient_->kept();
-}
-
-bool Parameter::gradient_kept() const { return gradient_ != nullptr && gradient_->kept() != nullptr; }
-
-// REQUIRES: `gradient` is tensor().grad() if it needed no conversion.
-bool Parameter::keep_gradient(const at::Tensor& gradient) {
-  const at::Tensor parameter = tensor();
-  if (!gradient.is_same(parameter.grad()) || gradient.storage_offset() != 0) return false;
-  c10::StorageImpl* storage = gradient.storage().unsafeGetStorageImpl();
-  if (storage->nbytes() != gradient.nbytes() || !is_ours(storage->data_ptr()) || !core_->gradients_may_stay()) return false;
-  throw_if_error(take_over_writes());
-  if (core_->gradient_norm == GradientNorm::kOnArrival) {
-    sum_of_squares_ = sum_of_squares(storage->data(), core_->data().dtype(), gradient.numel(), core_->parallel_for());
-  } else {
-    sum_of_squares_.reset();
-  }
-  core_->runtime().pool().reclassify(storage->mutable_data(), Account::kChunks);
-  auto* backing = new GradientBacking(storage, this, core_->shared_from_this());
-  backing->keep(take_over_keeping(storage, static_cast<StorageBacking*>(backing), &managed_deleter, backing->armed_text()));
-  gradient_ = backing;
-  return true;
-}
-
-std::vector<bool> Parameter::tiles_to_pass(const at::Tensor& gradient) {
-  if (core_->update_schedule() == nullptr || !core_->gradient_may_pass(static_cast<Bytes>(gradient.nbytes()))) return {};
-  std::vector<bool> passing = core_->update_schedule()->runs_on_arrival(*this);
-  const bool any = std::find(passing.begin(), passing.end(), true) != passing.end();
-  return any ? passing : std::vector<bool>();
-}
-
-void Parameter::pass_gradient(const at::Tensor& gradient, const std::vector<bool>& passing) {
-  put_gradient(gradient, PlaceHolds::kGradient, passing);
-  passing_ = gradient;
-  const auto settle = [&] {
-    if (core_->updates().settle(id_, passing)) return;
-    // Its update was not put (it is in no group, or something was thrown before): all of it belongs into the place.
-    const Placement place = core_->data().gradient_place(id_);
-    const Access access{place.payload, AccessMode::kWrite};
-    auto leases = core_->data().manager().acquire({&access, 1});
-    if (leases.ok()) {
-      copy_gradient(leases.value().address(0) + place.offset, gradient, {});
-    } else {
-      tensor().mutable_grad() = at::Tensor();  // the place holds nothing of use then
-    }
-    passing_.reset();
-    throw_if_error(leases.status());
-  };
-  try {
-    core_->gradient_arrived(*this);
-  } catch (...) {
-    settle();
-    throw;
-  }
-  settle();
-}
-
-void Parameter::copy_gradient(std::byte* to, const at::Tensor& gradient, const std::vector<bool>& passing) const {
-  const ModelData& data = core_->data();
-  const Bytes width = dtype_bytes(data.dtype());
-  const auto* const from = static_cast<const std::byte*>(gradient.const_data_ptr());
-  if (passing.empty()) return parallel_copy(to, from, gradient.numel() * width);
-  const TensorPlace& place = data.layout().place(id_);
-  const Layout::TileSpan tiles = data.layout().tiles_of(id_);
-  for (std::size_t i = 0; i < tiles.count; ++i) {
-    if (passing[i]) continue;
-    const TileRange& tile = data.chunk(place.chunk).tiles[tiles.first + i].range;
-    const Elems begin = std::max(place.offset, tile.begin) - place.offset;
-    const Elems end = std::min(place.offset + place.elems, tile.begin + tile.elems) - place.offset;
-    parallel_copy(to + begin * width, from + begin * width, (end - begin) * width);
-  }
-}
-
-void Parameter::put_gradient(const at::Tensor& gradient, PlaceHolds place_holds, const std::vector<bool>& passing) {
-  ModelData& data = core_->data();
-  const Placement place = data.gradient_place(id_);
-  const Bytes bytes = gradient.numel() * dtype_bytes(data.dtype());
-  const bool alone = data.layout().chunk(data.layout().place(id_).chunk).tensors.size() == 1;
-  {
-    // Alone in its chunk nothing else there is worth fetching; a gradient chunk without contents has nothing to fetch.
-    const bool create = alone || !data.manager().has_contents(place.payload);
-    const Access access{place.payload, create ? AccessMode::kCreate : AccessMode::kWrite};
-    auto leases = data.manager().acquire({&access, 1});
-    throw_if_error(leases.status());
-    if (core_->gradient_norm == GradientNorm::kOnArrival) {
-      sum_of_squares_ = sum_of_squares(gradient.const_data_ptr(), data.dtype(), gradient.numel(), core_->parallel_for());
-    } else {
-      sum_of_squares_.reset();
-    }
-    copy_gradient(leases.value().address(0) + place.offset, gradient, passing);
-  }
-  place_holds_.store(place_holds);
-  auto storage = c10::make_intrusive<c10::StorageImpl>(c10::StorageImpl::use_byte_size_t(), static_cast<std::size_t>(bytes),
-                                                       c10::DataPtr(nullptr, c10::Device(c10::kCPU)), /*allocator=*/nullptr,
-                                                       /*resizable=*/false);
-  auto* backing = new GradientBacking(storage.get(), this, core_->shared_from_this());
-  take_over(storage.get(), static_cast<StorageBacking*>(backing), &managed_deleter, backing->armed_text());
-  gradient_ = backing;
-  const at::Tensor parameter = tensor();
-  at::Tensor managed = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(std::move(storage)),
-                                                                c10::DispatchKeySet(c10::DispatchKey::CPU), parameter.dtype());
-  managed.unsafeGetTensorImpl()->set_sizes_and_strides(parameter.sizes(), parameter.strides());
-  parameter.mutable_grad() = managed;
-}
-
-double Parameter::gradient_sum_of_squares() {
-  if (sum_of_squares_.has_value()) return *sum_of_squares_;
-  ModelData& data = core_->data();
-  if (const void* beside = gradient_beside(); beside != nullptr) {
-    sum_of_squares_ = sum_of_squares(beside, data.dtype(), data.layout().place(id_).elems, core_->parallel_for());
-    return *sum_of_squares_;
-  }
-  const Placement place = data.gradient_place(id_);
-  const Access access{place.payload, AccessMode::kRead};
-  auto leases = data.manager().acquire({&access, 1});
-  throw_if_error(leases.status());
-  sum_of_squares_ = sum_of_squares(leases.value().address(0) + place.offset, data.dtype(), data.layout().place(id_).elems,
-                                   core_->parallel_for());
-  return *sum_of_squares_;
-}
-
-void Parameter::update_put() {
-  tensor().unsafeGetTensorImpl()->bump_version();  // as every write through an operator does
-  const bool in_place = core_->data().gradients() == GradientPlacement::kInParameter && !gradient_kept();
-  if (in_place) std::exchange(gradient_, nullptr)->consume();
-}
-
-void Parameter::updated() {
-  written_.store(false);
-  passing_.reset();
-  dead_gradient_.clear();
-  if (core_->data().gradients() == GradientPlacement::kOwnChunks) {
-    if (gradient_ == nullptr) discard_dead_gradients();
-    return;
-  }
-  place_holds_.store(PlaceHolds::kValue);
-  if (gradient_ != nullptr) std::exchange(gradient_, nullptr)->consume();
-}
-
-// zero_grad(), or the user dropped it. In the parameter's place nothing of use is left then; a gradient chunk whose last
-// gradient went is dead and need not be written anywhere.
-void Parameter::gradient_died(GradientBacking* backing) {
-  if (gradient_ != backing) return;
-  gradient_ = nullptr;
-  sum_of_squares_.reset();
-  if (backing->kept() != nullptr) {
-    if (core_->updates().due(id_)) dead_gradient_ = backing->take_kept();
-    return;
-  }
-  ModelData& data = core_->data();
-  if (data.gradients() == GradientPlacement::kInParameter) {
-    place_holds_.store(PlaceHolds::kNothing);
-    return;
-  }
-  discard_dead_gradients();
-}
-
-void Parameter::discard_dead_gradients() {
-  ModelData& data = core_->data();
-  const ChunkId chunk = data.layout().place(id_).chunk;
-  for (const TensorId other : data.layout().chunk(chunk).tensors) {
-    const Parameter& neighbour = core_->parameter(other);
-    if (neighbour.has_gradient() && neighbour.gradient_beside() == nullptr) return;
-    if (core_->updates().due(other)) return;  // reads it yet
-  }
-  data.manager().discard(data.chunk(chunk).grad);
 }
 
 }  // namespace patrickstar::bridge

@@ -6,8 +6,8 @@
 // gradient must stay, into its place when it need not.
 //
 // [Note: passing gradients] A gradient whose update runs as it arrives need not be copied into the parameter's place: it is read
-// where autograd made it. Only tiles that wait are copied. Should a tile that was to run fail, autograd's memory stays until the
-// update is complete, so that nothing is lost.
+// where autograd made it. Only tiles that wait are copied, and those that were to run and failed; should even that fail,
+// autograd's memory stays until the update is complete, so that nothing is lost.
 //
 // Thread safety: gradients may arrive on several threads for different parameters. One parameter is used by one thread at a
 // time, as with any tensor that is written.
@@ -58,10 +58,18 @@ class Parameter {
   // Watches the tensor's gradient. Undone by unwatch().
   void watch(const std::shared_ptr<EngineCore>& core);
   void unwatch();
+  // The tensor is about to become an ordinary one again; for good.
+  void release();
+  bool released() const { return released_; }
+  // Not ok: somebody gave the tensor another storage (set_data, to()), and what is trained is no longer what it shows.
+  Status check_storage() const;
 
   // autograd has put a gradient into tensor().grad(). Throws Error.
   void gradient_arrived();
-  bool has_gradient() const { return gradient_ != nullptr; }
+  // Takes a gradient that the user put there, as if it had arrived. Throws Error; also where it can never be taken.
+  void take_assigned_gradient();
+  // Whether tensor().grad() is a gradient that is ours and not consumed.
+  bool has_gradient() const;
   // Where the gradient is when autograd's own memory holds it; null when it lies in chunk space (or there is none).
   const void* gradient_beside() const;
   bool gradient_kept() const;  // in autograd's own memory until step()
@@ -73,8 +81,9 @@ class Parameter {
   void update_put();
   // The optimizer has written the new value. What becomes of the gradient depends on where it lies.
   void updated();
-  // What is left of the update reads the parameter's place. REQUIRES: called by the UpdateQueue.
-  void let_passing_go() { passing_.reset(); }
+  // Copies the passing gradient into the parameter's place, but for the tiles that are `copied` already (by tile of the tensor;
+  // empty: none is), and lets it go. Keeps it if that fails. REQUIRES: called by the UpdateQueue, or no update is due.
+  Status settle_passing(const std::vector<bool>& copied);
   bool has_passing() const { return passing_.defined(); }
 
   bool updated_in_backward = false;  // since the last step(), by an overlapped schedule
@@ -83,16 +92,18 @@ class Parameter {
  private:
   friend class ValueBacking;
   friend class GradientBacking;
+  class Placing;
   bool keep_gradient(const at::Tensor& gradient);
-  // `passing`: by tile of the tensor, whether it is read where it is and not copied; empty: all is copied.
+  // `passing`, `left_out`: by tile of the tensor, whether it is read where it is, or not copied; empty: all is copied.
   void put_gradient(const at::Tensor& gradient, PlaceHolds place_holds, const std::vector<bool>& passing = {});
-  void copy_gradient(std::byte* to, const at::Tensor& gradient, const std::vector<bool>& passing) const;
-  std::vector<bool> tiles_to_pass(const at::Tensor& gradient);
+  void copy_gradient(std::byte* to, const at::Tensor& gradient, const std::vector<bool>& left_out) const;
+  std::vector<bool> tiles_to_pass() const;
   void pass_gradient(const at::Tensor& gradient, const std::vector<bool>& passing);
   void gradient_died(GradientBacking* backing);
   void discard_dead_gradients();
   at::Tensor dense_like_parameter(const at::Tensor& gradient) const;
   Result<Placement> locate_value();
+  std::string armed_text_of(const char* what) const;
 
   EngineCore* const core_;
   const TensorId id_;
@@ -100,9 +111,12 @@ class Parameter {
   const c10::TensorImpl* const key_;
   c10::weak_intrusive_ptr<c10::TensorImpl> tensor_;
   std::shared_ptr<torch::autograd::Node> accumulator_;
+  bool released_ = false;
+  StorageBacking* value_ = nullptr;  // owned by the storage that was adopted
   std::atomic<PlaceHolds> place_holds_ = PlaceHolds::kValue;
   std::atomic<bool> written_ = false;
-  GradientBacking* gradient_ = nullptr;   // owned by its storage
+  GradientBacking* gradient_ = nullptr;   // the last that arrived, whoever holds it; owned by its storage
+  bool placing_ = false;                  // a gradient is on its way into its chunk; EngineCore::gradient_places guards it
   at::Tensor passing_;                    // [Note: passing gradients]; the queue's mutex guards it once an update is due
   c10::DataPtr dead_gradient_;            // one that was kept and dropped before the update that is due has read it
   std::optional<double> sum_of_squares_;  // of the gradient as it is

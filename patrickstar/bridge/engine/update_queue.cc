@@ -93,12 +93,16 @@ bool UpdateQueue::settle(TensorId tensor, const std::vector<bool>& passing) {
   Parameter& parameter = core_->parameter(tensor);
   if (!parameter.has_passing()) return true;  // complete
   if (!due(tensor)) return false;
-  const std::vector<bool>& done = updates_[tensor.index()].done;
-  for (std::size_t i = 0; i < done.size(); ++i) {
-    if (passing[i] && !done[i]) return true;
-  }
-  parameter.let_passing_go();
+  std::vector<bool> copied = updates_[tensor.index()].done;  // or not to be read again
+  for (std::size_t i = 0; i < copied.size(); ++i) copied[i] = copied[i] || !passing[i];
+  (void)parameter.settle_passing(copied);  // where it fails the memory stays, until the update is complete
   return true;
+}
+
+bool UpdateQueue::reads_kept(TensorId tensor) const {
+  const std::lock_guard lock(mutex_);
+  const Parameter& parameter = core_->parameter(tensor);
+  return parameter.gradient_beside() != nullptr && !parameter.has_passing();
 }
 
 Status UpdateQueue::complete_chunk(ChunkId chunk) {

@@ -31,9 +31,11 @@ class UpdateQueue {
   Status complete(TensorId tensor);
   Status complete_chunk(ChunkId chunk);
   Status complete_all();
-  // Lets the parameter's passing gradient go, unless a tile that was to be read from it (`passing`, by tile of the tensor) is
-  // left. False: it has one, but no update is due.
+  // Lets the parameter's passing gradient go; what tiles that are left were to read from it (`passing`, by tile of the tensor) is
+  // copied into the parameter's place. False: it has one, but no update is due.
   bool settle(TensorId tensor, const std::vector<bool>& passing);
+  // Whether the tensor's gradient lies in autograd's memory until step() or later, not only while its tiles pass.
+  bool reads_kept(TensorId tensor) const;
 
  private:
   struct Update {

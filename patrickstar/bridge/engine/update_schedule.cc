@@ -10,6 +10,7 @@
 
 #include "patrickstar/bridge/engine/engine_core.h"
 #include "patrickstar/bridge/engine/error.h"
+#include "patrickstar/core/base/log.h"
 
 namespace patrickstar::bridge {
 namespace {
@@ -48,8 +49,7 @@ class Deferred : public UpdateSchedule {
   virtual void run() {
     // A gradient that autograd's own memory holds would go with zero_grad(); there everything is at hand anyway.
     for (const auto& parameter : core_->parameters()) {
-      if (parameter->gradient_beside() == nullptr || parameter->has_passing()) continue;  // what passes stays until it is read
-      throw_if_error(core_->updates().complete(parameter->id()));
+      if (core_->updates().reads_kept(parameter->id())) throw_if_error(core_->updates().complete(parameter->id()));
     }
   }
   // False: it is in no group of this optimizer. REQUIRES: writes by the user were taken over.
@@ -103,17 +103,17 @@ class Overlapped final : public Deferred {
       torch::autograd::Engine::get_default_engine().queue_callback([under_way = under_way_] { under_way->store(false); });
     }
     // From here on it is due, so what fails is only put off: to step(), or to whoever needs it next, who is told if it fails
-    // again. A backward that ended here would leave some parameters a step ahead of the others.
-    if (parameter.gradient_kept()) return (void)core().updates().complete(parameter.id());
-    const ChunkId chunk = core().data().layout().place(parameter.id()).chunk;
-    const Layout::TileSpan tiles = core().data().layout().tiles_of(parameter.id());
-    for (std::size_t i = tiles.first; i < tiles.first + tiles.count; ++i) {
-      if (runs_with(parameter, chunk, i)) (void)core().updates().run_tile(chunk, i);
-    }
+    // again. A backward that ended here would leave some parameters a step ahead of the others. All that follow are put off too: a
+    // disk that does not answer would be waited for tile after tile.
+    if (put_off_) return;
+    const Status status = run_on_arrival(parameter);
+    if (status.ok() || put_off_.exchange(true)) return;
+    log_warning("an update in backward failed, so this one and all after it run later, at the next use of their parameters: " +
+                status.message());
   }
 
   std::vector<bool> runs_on_arrival(const Parameter& parameter) const override {
-    if (parameter.updated_in_backward) return {};
+    if (parameter.updated_in_backward || put_off_) return {};
     const ChunkId chunk = core().data().layout().place(parameter.id()).chunk;
     const Layout::TileSpan tiles = core().data().layout().tiles_of(parameter.id());
     std::vector<bool> runs(tiles.count);
@@ -140,17 +140,31 @@ class Overlapped final : public Deferred {
   bool take_broken_off() override { return under_way_->exchange(false); }
 
  private:
+  void run() override {
+    Deferred::run();
+    put_off_ = false;
+  }
+  Status run_on_arrival(const Parameter& parameter) {
+    if (parameter.gradient_kept()) return core().updates().complete(parameter.id());
+    const ChunkId chunk = core().data().layout().place(parameter.id()).chunk;
+    const Layout::TileSpan tiles = core().data().layout().tiles_of(parameter.id());
+    for (std::size_t i = tiles.first; i < tiles.first + tiles.count; ++i) {
+      if (runs_with(parameter, chunk, i)) PS_RETURN_IF_ERROR(core().updates().run_tile(chunk, i));
+    }
+    return {};
+  }
   // Whether a tile runs once `parameter` is due too. Once for all its tensors: a tile that is run for each of them in turn would
   // be moved as often.
   bool runs_with(const Parameter& parameter, ChunkId chunk, std::size_t index) const {
     const TilePayload& tile = core().data().chunk(chunk).tiles[index];
-    if (waits_for_forward(tile.payload)) return false;
+    if (waits_for_forward(tile.number)) return false;
     const std::vector<Segment> segments = core().data().layout().segments(tile.range);
     return std::all_of(segments.begin(), segments.end(), [&](const Segment& segment) {
       return segment.tensor == parameter.id() || core().updates().due(segment.tensor);
     });
   }
 
+  std::atomic<bool> put_off_ = false;  // since an update failed, until step()
   const std::shared_ptr<std::atomic<bool>> under_way_ =
       std::make_shared<std::atomic<bool>>(false);  // the callback may outlive us
 };

@@ -129,6 +129,40 @@ TEST(UpdateSchedule, OverlappedRefusesWhatItCannotDo) {
   EXPECT_THAT(text, HasSubstr("use deferred updates"));
 }
 
+TEST(UpdateSchedule, AnEngineHasOneOptimizerAtATime) {
+  UpdateRig rig(UpdateTiming::kDeferred);
+  std::string text;
+  try {
+    ChunkedAdamW second(rig.engine, {rig.weight(0)});
+  } catch (const std::exception& error) {
+    text = error.what();
+  }
+  EXPECT_THAT(text, HasSubstr("has an optimizer already"));
+  rig.optimizer.reset();
+  ChunkedAdamW second(rig.engine, {rig.weight(0)});
+}
+
+TEST(UpdateSchedule, AQuarterOfTheTilesWaitsForForwardHoweverManyAChunkHas) {
+  for (const Elems tile : {kWidth * kWidth + 1024, kWidth * kWidth / 2, kWidth * kWidth / 4}) {
+    auto runtime = Runtime::create({.memory_budget = kRoomy,
+                                    .spill_dir = testing::TempDir(),
+                                    .layout = {.chunk_elems = kWidth * kWidth + 1024, .tile_elems = tile}});
+    Engine engine(runtime, {});
+    torch::nn::Sequential model;
+    for (int i = 0; i < 12; ++i) model->push_back(torch::nn::Linear(kWidth, kWidth));
+    engine.attach(*model);
+    int all = 0, waiting = 0;
+    const ModelData& data = engine.core()->data();
+    for (std::size_t c = 0; c < data.layout().chunks(); ++c) {
+      for (const TilePayload& payload : data.chunk(ChunkId(c)).tiles) {
+        ++all;
+        waiting += waits_for_forward(payload.number) ? 1 : 0;
+      }
+    }
+    EXPECT_EQ(waiting, all / 4) << all;
+  }
+}
+
 // parameter.h, [Note: passing gradients]
 TEST(UpdateSchedule, AGradientThatPassedIsGoneAfterBackward) {
   UpdateRig rig(UpdateTiming::kOverlapped);

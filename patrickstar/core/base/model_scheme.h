@@ -50,8 +50,8 @@ enum class UpdateTiming : std::uint8_t {
   kOverlapped,
 };
 
-// With kOverlapped: whether a tile is left to its parameter's next use. Every fourth is, so that the disk has as much to do in
-// forward as in backward (the split schedule).
-constexpr bool waits_for_forward(PayloadId tile) { return tile.index() % 4 == 3; }
+// With kOverlapped: whether a tile, by its number among all tiles in the order of their chunks, is left to its parameter's next
+// use. Every fourth is, so that the disk has as much to do in forward as in backward (the split schedule).
+constexpr bool waits_for_forward(std::size_t tile) { return tile % 4 == 3; }
 
 }  // namespace patrickstar
