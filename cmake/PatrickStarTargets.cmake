@@ -30,14 +30,15 @@ function(ps_core_test name)
   gtest_discover_tests(${name} PROPERTIES LABELS core TIMEOUT 120 DISCOVERY_TIMEOUT 60)
 endfunction()
 
-# ps_bridge_test(name sources...): a GoogleTest binary over LibTorch. One process a test: hook and allocator are process-wide.
+# ps_bridge_test(name sources...): a GoogleTest binary over LibTorch. One process a test: hook and allocator are process-wide. They
+# compute on two threads that wait for each other, so two at a time on two cores take three times as long as one after the other.
 function(ps_bridge_test name)
   if(NOT PATRICKSTAR_TESTS)
     return()
   endif()
   add_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE patrickstar patrickstar_testing GTest::gtest GTest::gmock GTest::gtest_main)
-  gtest_discover_tests(${name} PROPERTIES LABELS bridge TIMEOUT 600 DISCOVERY_TIMEOUT 120)
+  gtest_discover_tests(${name} PROPERTIES LABELS bridge PROCESSORS 2 TIMEOUT 600 DISCOVERY_TIMEOUT 120)
 endfunction()
 
 # ps_benchmark(name sources...): a Google Benchmark binary over the core.

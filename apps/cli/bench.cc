@@ -14,6 +14,7 @@
 #include "apps/cli/bench/setting.h"
 #include "apps/cli/summary.h"
 #include "patrickstar/core/base/text.h"
+#include "patrickstar/core/base/text_file.h"
 
 namespace patrickstar::cli {
 namespace {
@@ -45,10 +46,10 @@ BenchOptions quick(BenchOptions options) {
   return options;
 }
 
-// Of the sources that this program was built from; "unknown" where they are gone or no git tree.
+// Of the sources that this program was built from; "unknown" where they are gone.
 std::string commit() {
   std::string text;
-  if (FILE* pipe = popen("git -C '" PATRICKSTAR_SOURCE_DIR "' describe --always --dirty 2>/dev/null", "r")) {
+  if (FILE* pipe = popen("'" PATRICKSTAR_SOURCE_DIR "/tools/commit' 2>/dev/null", "r")) {
     for (int c = std::fgetc(pipe); c != EOF && c != '\n'; c = std::fgetc(pipe)) text.push_back(static_cast<char>(c));
     pclose(pipe);
   }
@@ -84,7 +85,7 @@ class Report {
                {"threads", options.threads}}}};
   }
 
-  // Written after every setting, so that nothing measured is lost. Errors: those of write_file.
+  // Written after every setting, so that nothing measured is lost. Errors: those of write_text_file.
   Status write(const SettingBench& bench, const std::vector<BenchRow>& rows) {
     if (path_.empty()) return {};
     const BenchFacts& facts = bench.facts();
@@ -100,7 +101,7 @@ class Report {
     json_["machine"]["load_after"] = load_average();
     json_["settings"] = Json::array();
     for (const BenchRow& row : rows) json_["settings"].push_back(row_json(row));
-    return write_file(path_, json_.dump(1) + "\n");
+    return write_text_file("bench", path_, json_.dump(1) + "\n");
   }
 
  private:
@@ -108,9 +109,11 @@ class Report {
   Json json_;
 };
 
+// Exit code: 1 where a setting failed, or losses differed.
 int closing_line(const std::vector<BenchRow>& rows) {
-  int measured = 0, steady = 0, within = 0, discarded = 0, different = 0;
+  int measured = 0, steady = 0, within = 0, discarded = 0, different = 0, failed = 0;
   for (const BenchRow& row : rows) {
+    failed += row.failed.empty() ? 0 : 1;
     if (!row.measured()) continue;
     ++measured;
     steady += row.steady() ? 1 : 0;
@@ -122,7 +125,8 @@ int closing_line(const std::vector<BenchRow>& rows) {
       "{} of {} settings reached, {} measured steadily, {} of these within {:.2f} x limit; {} samples discarded; losses {}\n",
       measured, rows.size(), steady, within, kMostTimeByLimit, discarded,
       different == 0 ? "bit for bit those of the plain runs' three steps" : "DIFFER");
-  return different == 0 ? 0 : 1;
+  if (failed > 0) fmt::print("{} of {} settings FAILED\n", failed, rows.size());
+  return different == 0 && failed == 0 ? 0 : 1;
 }
 
 }  // namespace
@@ -165,7 +169,6 @@ int run_bench(const BenchOptions& asked, Bytes memory) {
   if (options.batch_size == 0) {
     if (Status status = bench.calibrate(); !status.ok()) return fail(1, status.message());
   }
-  bool failed = false;
   fmt::print("{} in {} free memory, spilling to {}\n{}", options.model, format_bytes(memory), options.spill_dir, table_head());
   std::fflush(stdout);
   const std::size_t all = options.shares.size() * options.ratios.size();
@@ -174,14 +177,13 @@ int run_bench(const BenchOptions& asked, Bytes memory) {
       const WantedSetting wanted{.share = share / 100, .ratio = ratio};
       say(fmt::format("setting {} of {}", rows.size() + 1, all));
       auto row = bench.measure(wanted);
-      failed = failed || !row.ok();
-      rows.push_back(row.ok() ? std::move(row).value() : BenchRow{.wanted = wanted, .unreachable = row.status().message()});
+      rows.push_back(row.ok() ? std::move(row).value() : BenchRow{.wanted = wanted, .failed = row.status().message()});
       std::fputs(table_line(rows.back()).c_str(), stdout);
       std::fflush(stdout);
       if (Status status = report.write(bench, rows); !status.ok()) return fail(1, status.message());
     }
   }
-  return closing_line(rows) == 0 && !failed ? 0 : 1;
+  return closing_line(rows);
 }
 
 }  // namespace patrickstar::cli

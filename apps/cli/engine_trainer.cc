@@ -27,6 +27,22 @@ GradientPlacement placement(const TrainOptions& options, const TrainPlan& plan) 
   return own ? GradientPlacement::kOwnChunks : GradientPlacement::kInParameter;
 }
 
+// What the model will take there at the least: alignment, and what is frozen of the first part, left aside.
+Bytes least_disk_bytes(const TrainOptions& options, const TrainPlan& plan) {
+  const std::int64_t all = plan.model.parameter_count();
+  std::int64_t trained = options.forward_only ? 0 : all;
+  if (!options.forward_only && options.freeze_layers > 0) {
+    models::TransformerConfig none = plan.model;
+    none.layers = 0;
+    const std::int64_t layer = (all - none.parameter_count()) / plan.model.layers;
+    trained = std::max<std::int64_t>(0, plan.model.layers - options.freeze_layers) * layer;
+  }
+  const auto bytes = [&](Training training) {
+    return bridge::ModelData::bytes_per_element(plan.dtype, placement(options, plan), training);
+  };
+  return trained * bytes(Training::kTrained) + (all - trained) * bytes(Training::kFrozen);
+}
+
 class EngineTrainer final : public Trainer {
  public:
   EngineTrainer(const TrainOptions& options, const TrainPlan& plan) {
@@ -70,8 +86,7 @@ class EngineTrainer final : public Trainer {
                                                    " is impossible: the token embedding's value and gradient alone take " +
                                                    format_bytes(2 * table) + " (a lower bound); give a larger --memory-budget"));
     }
-    runtime_->reserve_disk(plan.model.parameter_count() *
-                           bridge::ModelData::bytes_per_element(plan.dtype, placement(options, plan), Training::kFrozen));
+    runtime_->reserve_disk(least_disk_bytes(options, plan));
     engine_.emplace(runtime_,
                     bridge::EngineOptions{.dtype = plan.dtype, .gradients = placement(options, plan), .order = std::move(order)});
   }
@@ -85,6 +100,7 @@ class EngineTrainer final : public Trainer {
 
   double clip_grad_norm(double max_norm) override { return optimizer_->clip_grad_norm_(max_norm); }
   Bytes memory_used() const override { return runtime_->ledger().total(); }
+  Bytes memory_budget() const override { return runtime_->options().memory_budget; }
 
   RunTotals totals() const override {
     const ManagerStats stats = runtime_->manager().stats();
@@ -94,9 +110,9 @@ class EngineTrainer final : public Trainer {
                      .accesses = stats.accesses,
                      .misses = stats.misses,
                      .late = stats.late};
-    if (const Orchestrator* orchestrator = runtime_->orchestrator(); orchestrator != nullptr && orchestrator->stats().following) {
-      totals.planned_read = orchestrator->stats().planned_read;
-      totals.planned_written = orchestrator->stats().planned_written;
+    if (const auto orchestration = runtime_->orchestrator_stats(); orchestration.has_value() && orchestration->following) {
+      totals.planned_read = orchestration->planned_read;
+      totals.planned_written = orchestration->planned_written;
     }
     return totals;
   }
@@ -108,39 +124,46 @@ class EngineTrainer final : public Trainer {
     engine_->visit([&](const std::string&, const char*, const void* data, Bytes bytes) { visitor(data, bytes); });
   }
 
-  void report(TrainSummary* summary) override {
-    const LedgerPeaks peaks = runtime_->ledger().peaks();
+  void report_steps(TrainSummary* summary) override {
     const ManagerStats stats = runtime_->manager().stats();
     summary->runner = "engine";
     summary->model_data_bytes = engine_->model_data_bytes();
     summary->budget_bytes = runtime_->options().memory_budget;
+    summary->io_backend = runtime_->io_backend();
+    summary->accesses = stats.accesses;
+    summary->misses = stats.misses;
+    summary->late = stats.late;
+    summary->stalled_seconds = static_cast<double>(stats.stalled) * 1e-9;
+    summary->orchestration = runtime_->orchestrator_stats();
+    transfers_so_far_ = transfers_.steps();
+    const Orchestrator* orchestrator = runtime_->orchestrator();
+    const Trace* trace = orchestrator != nullptr ? orchestrator->trace() : nullptr;
+    if (report_ == Report::kWanted) report_chunks(trace, summary);
+    if (trace_path_.empty() || trace == nullptr) return;
+    trace_ = *trace;
+    trace_->model = engine_->traced_model();
+  }
+
+  void report_use(TrainSummary* summary) override {
+    const LedgerPeaks peaks = runtime_->ledger().peaks();
+    const ManagerStats stats = runtime_->manager().stats();
     summary->peak_model_bytes = peaks.model;
     summary->peak_non_model_bytes = peaks.non_model;
     summary->peak_total_bytes = peaks.total;
     // The estimate has some room for odd pages; a budget that worked is proof.
-    summary->smallest_budget_bytes = std::min(runtime_->smallest_budget(), summary->budget_bytes);
+    summary->smallest_budget_bytes = std::min(runtime_->smallest_budget(), runtime_->options().memory_budget);
     for (std::size_t kind = 0; kind < kPayloadKinds; ++kind) {
       summary->kinds.push_back(
           {payload_kind_name(static_cast<PayloadKind>(kind)), stats.kinds[kind].read, stats.kinds[kind].written});
     }
     summary->evictions = stats.evictions;
-    summary->accesses = stats.accesses;
-    summary->misses = stats.misses;
-    summary->late = stats.late;
-    summary->stalled_seconds = static_cast<double>(stats.stalled) * 1e-9;
-    const Orchestrator* orchestrator = runtime_->orchestrator();
-    if (orchestrator != nullptr) summary->orchestration = orchestrator->stats();
-    summary->io_backend = runtime_->io_backend();
-    if (!transfers_path_.empty()) bridge::throw_if_error(save_transfers(transfers_.steps(), transfers_path_));
-    if (report_ == Report::kWanted) report_chunks(summary);
+  }
+
+  void write_files() override {
+    if (!transfers_path_.empty()) bridge::throw_if_error(save_transfers(transfers_so_far_, transfers_path_));
     if (trace_path_.empty()) return;
-    if (orchestrator == nullptr || orchestrator->trace() == nullptr) {
-      log_info("no --trace written: nothing had to leave memory, or there were fewer than 3 steps, so no step was planned from");
-    } else {
-      Trace trace = *orchestrator->trace();
-      trace.model = engine_->traced_model();
-      bridge::throw_if_error(save_trace(trace, trace_path_));
-    }
+    if (trace_.has_value()) return bridge::throw_if_error(save_trace(*trace_, trace_path_));
+    log_info("no --trace written: nothing had to leave memory, or there were fewer than 3 steps, so no step was planned from");
   }
 
   bool ran_out_of_room() const override { return runtime_->gate().latched().code() == StatusCode::kOutOfRoom; }
@@ -153,19 +176,19 @@ class EngineTrainer final : public Trainer {
  private:
   enum class Report : std::uint8_t { kNone, kWanted };
 
-  void report_chunks(TrainSummary* summary) const {
+  void report_chunks(const Trace* trace, TrainSummary* summary) const {
     summary->chunks = runtime_->manager().report();
-    const Orchestrator* orchestrator = runtime_->orchestrator();
-    if (orchestrator == nullptr || orchestrator->trace() == nullptr) return;
-    const Trace& trace = *orchestrator->trace();
+    if (trace == nullptr) return;
     constexpr double kAnyBandwidth = 1e9;  // the least traffic does not depend on it
-    const StepBounds bounds = step_bounds(trace, room_for_chunks(trace, summary->budget_bytes), kAnyBandwidth);
+    const StepBounds bounds = step_bounds(*trace, room_for_chunks(*trace, summary->budget_bytes), kAnyBandwidth);
     if (bounds.lacking == 0) summary->bound = TrafficBound{.read = bounds.min_read, .written = bounds.min_write};
   }
 
   FanOutSink events_;  // goes last
   Report report_ = Report::kNone;
   TransferLog transfers_;
+  std::vector<StepTransfers> transfers_so_far_;
+  std::optional<Trace> trace_;
   std::string trace_path_;
   std::string transfers_path_;
   bridge::UpdateTiming timing_ = bridge::UpdateTiming::kDeferred;

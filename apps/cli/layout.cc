@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "patrickstar/core/base/text.h"
+#include "patrickstar/core/base/text_file.h"
 #include "patrickstar/core/sim/layout_search.h"
 #include "patrickstar/core/trace/trace_io.h"
 
@@ -79,14 +80,6 @@ int fail(int code, const std::string& text) {
   return code;
 }
 
-Status write_text(const std::string& path, const std::string& text) {
-  std::FILE* file = std::fopen(path.c_str(), "w");
-  const bool written = file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  const bool closed = file != nullptr && std::fclose(file) == 0;
-  if (written && closed) return {};
-  return Status(StatusCode::kIoError, fmt::format("[layout] cannot write {}: {}", path, std::strerror(errno)));
-}
-
 }  // namespace
 
 void add_layout_options(CLI::App& app, LayoutArguments* a) {
@@ -101,6 +94,7 @@ void add_layout_options(CLI::App& app, LayoutArguments* a) {
 Result<LayoutReport> layout_report(const LayoutArguments& arguments, const ReplayTiers& tiers) {
   const auto trace = load_trace(arguments.trace);
   if (!trace.ok()) return trace.status();
+  PS_RETURN_IF_ERROR(check_duration(trace.value(), tiers, 1));
   const auto step = step_by_tensor(trace.value());
   if (!step.ok()) return step.status();
   const auto found = search_layouts(
@@ -130,7 +124,7 @@ int run_layout(const LayoutArguments& arguments) {
   if (!report.ok()) return fail(1, report.status().message());
   std::fputs(report.value().text.c_str(), stdout);
   if (arguments.output.empty()) return 0;
-  if (Status status = write_text(arguments.output, layout_text(report.value().chosen)); !status.ok())
+  if (Status status = write_text_file("layout", arguments.output, layout_text(report.value().chosen)); !status.ok())
     return fail(1, status.message());
   return 0;
 }

@@ -37,6 +37,7 @@ class PlainTrainer final : public Trainer {
 
   double clip_grad_norm(double max_norm) override { return optimizer_->clip_grad_norm_(max_norm); }
   Bytes memory_used() const override { return counter_.has_value() ? counter_->peaks().used : 0; }
+  Bytes memory_budget() const override { return 0; }
   RunTotals totals() const override { return {}; }
 
   void begin_step() override {
@@ -49,9 +50,11 @@ class PlainTrainer final : public Trainer {
     data_.visit([&](const std::string&, const char*, const void* data, Bytes bytes) { visitor(data, bytes); });
   }
 
-  void report(TrainSummary* summary) override {
+  void report_steps(TrainSummary* summary) override {
     summary->runner = "plain";
     summary->model_data_bytes = data_.bytes_with_gradients();
+  }
+  void report_use(TrainSummary* summary) override {
     if (!marks_) return;
     const LedgerPeaks peaks = counter_->peaks();
     summary->peak_model_bytes = peaks.model;

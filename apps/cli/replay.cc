@@ -202,6 +202,20 @@ Result<ReplayTiers> parse_tiers(const std::vector<std::string>& tiers) {
   return parsed;
 }
 
+Status check_duration(const Trace& trace, const ReplayTiers& tiers, int steps) {
+  double most = static_cast<double>(trace.compute());
+  for (const Access& access : trace.accesses) {
+    const auto bytes = static_cast<double>(trace.bytes_of(access.payload));
+    most += 2 * (bytes / tiers.disk_bytes_per_second * 1e9 + static_cast<double>(tiers.disk_latency));
+  }
+  constexpr double kMost = 1e17;  // ns; three years, a 90th of what the clock holds
+  if (most * steps <= kMost) return {};
+  return bad(
+      fmt::format("at {:g} bytes/s {} steps may take {:.2g} years, more than can be simulated; is a unit missing, as in "
+                  "bandwidth=1.6GB/s?",
+                  tiers.disk_bytes_per_second, steps, most * steps * 1e-9 / (365.25 * 86400)));
+}
+
 Result<std::string> replay_report(const ReplayArguments& arguments, const ReplayTiers& tiers) {
   const auto loaded = load_trace(arguments.trace);
   if (!loaded.ok()) return loaded.status();
@@ -212,6 +226,7 @@ Result<std::string> replay_report(const ReplayArguments& arguments, const Replay
   if (all > tiers.disk)
     return Status(StatusCode::kOutOfRoom, fmt::format("[replay] the payloads take {} on disk, which has {}", format_bytes(all),
                                                       format_bytes(tiers.disk)));
+  PS_RETURN_IF_ERROR(check_duration(trace, tiers, arguments.steps));
   Outcome outcome{.trace = trace, .tiers = tiers};
   outcome.bounds = step_bounds(trace, room_for_chunks(trace, tiers.host), tiers.disk_bytes_per_second);
   if (outcome.bounds.lacking > 0)

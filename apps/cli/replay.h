@@ -6,6 +6,7 @@
 
 #include "patrickstar/core/base/status.h"
 #include "patrickstar/core/base/units.h"
+#include "patrickstar/core/trace/trace.h"
 
 namespace CLI {
 class App;
@@ -32,6 +33,9 @@ struct ReplayTiers {
 };
 // Errors: kInvalidArgument in one line that quotes what is wrong.
 Result<ReplayTiers> parse_tiers(const std::vector<std::string>& tiers);
+
+// Whether the simulation's clock can hold the steps. Error: kInvalidArgument: a disk so slow that a unit must be missing.
+Status check_duration(const Trace& trace, const ReplayTiers& tiers, int steps);
 
 // What is printed: a table, or JSON. The same for the same arguments, on any machine.
 // Errors: those of load_trace; kOutOfRoom: the step needs more than the tiers have.

@@ -82,6 +82,15 @@ class Replayed : public testing::Test {
   std::string host_;
 };
 
+TEST_F(Replayed, ADiskWithoutItsUnitIsRefusedInOneLine) {
+  ReplayArguments arguments = with("lru");
+  arguments.tiers[1] = "disk=1GB,bandwidth=1";
+  arguments.steps = 1000;
+  const auto report = replay_report(arguments, parse_tiers(arguments.tiers).value());
+  ASSERT_FALSE(report.ok());
+  EXPECT_THAT(report.status().message(), HasSubstr("is a unit missing, as in bandwidth=1.6GB/s?"));
+}
+
 TEST_F(Replayed, PlannedMovesLessThanLruAndNeitherBeatsTheBounds) {
   const auto planned = report(with("planned"));
   const auto lru = report(with("lru"));

@@ -196,17 +196,6 @@ std::string to_text(const TrainSummary& s) {
   return text;
 }
 
-Status write_file(const std::string& path, const std::string& text) {
-  const std::string beside = fmt::format("{}.{}", path, getpid());
-  std::FILE* file = std::fopen(beside.c_str(), "w");
-  const bool written = file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  const bool closed = file != nullptr && std::fclose(file) == 0;
-  if (written && closed && std::rename(beside.c_str(), path.c_str()) == 0) return {};
-  const int error = errno;
-  std::remove(beside.c_str());
-  return Status(StatusCode::kIoError, fmt::format("[summary] cannot write {}: {}", path, std::strerror(error)));
-}
-
 Bytes peak_rss() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);

@@ -55,8 +55,6 @@ struct TrainSummary {
 std::string to_json(const TrainSummary& summary, const TrainOptions& options, const TrainPlan& plan);
 // A few lines for a person; with --report its tables after them.
 std::string to_text(const TrainSummary& summary);
-// Written beside and renamed. Errors name the path.
-Status write_file(const std::string& path, const std::string& text);
 double median_step_seconds(const TrainSummary& summary);  // without the first, which warms up
 Bytes peak_rss();                                         // of this process so far
 

@@ -2,10 +2,10 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -14,7 +14,8 @@ namespace patrickstar::cli {
 namespace {
 
 constexpr std::int32_t kLlmcMagic = 20240520;
-constexpr std::size_t kLlmcHeaderBytes = 1024;
+constexpr std::int64_t kLlmcHeaderBytes = 1024;
+constexpr std::int64_t kTokensAtATime = 512 * 1024;
 
 Status bad(const std::string& text) { return Status(StatusCode::kInvalidArgument, "[data] " + text); }
 
@@ -22,70 +23,77 @@ Status bad(const std::string& text) { return Status(StatusCode::kInvalidArgument
 
 TokenData::TokenData(TokenData&& other) noexcept
     : path_(std::move(other.path_)),
-      map_(std::exchange(other.map_, nullptr)),
-      map_bytes_(other.map_bytes_),
-      bytes_(other.bytes_),
-      words_(other.words_),
+      fd_(std::exchange(other.fd_, -1)),
+      first_byte_(other.first_byte_),
       count_(other.count_),
       width_(other.width_) {}
 
 TokenData::~TokenData() {
-  if (map_ != nullptr) munmap(map_, map_bytes_);
+  if (fd_ >= 0) ::close(fd_);
 }
 
 Result<TokenData> TokenData::open(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return bad(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
-  struct stat info {};
-  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-    ::close(fd);
-    return bad(path + " is not a file");
-  }
-  if (info.st_size == 0) {
-    ::close(fd);
-    return bad(path + " is empty");
-  }
   TokenData data;
   data.path_ = path;
-  data.map_bytes_ = static_cast<std::size_t>(info.st_size);
-  void* map = mmap(nullptr, data.map_bytes_, PROT_READ, MAP_SHARED, fd, 0);
-  const int error = errno;
-  ::close(fd);
-  if (map == MAP_FAILED) return bad(fmt::format("cannot map {}: {}", path, std::strerror(error)));
-  data.map_ = map;
-  data.bytes_ = static_cast<const std::uint8_t*>(map);
-  data.count_ = static_cast<std::int64_t>(data.map_bytes_);
+  data.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (data.fd_ < 0) return bad(fmt::format("cannot read {}: {}", path, std::strerror(errno)));
+  struct stat info {};
+  if (fstat(data.fd_, &info) != 0 || !S_ISREG(info.st_mode)) return bad(path + " is not a file");
+  if (info.st_size == 0) return bad(path + " is empty");
+  data.count_ = info.st_size;
   if (!path.ends_with(".bin")) return data;
 
   data.width_ = 2;
-  if (data.map_bytes_ % 2 != 0)
-    return bad(fmt::format("{} has an odd number of bytes ({}): not uint16 tokens", path, data.map_bytes_));
+  if (info.st_size % 2 != 0) return bad(fmt::format("{} has an odd number of bytes ({}): not uint16 tokens", path, info.st_size));
   std::int32_t header[3] = {};
-  if (data.map_bytes_ >= sizeof(header)) std::memcpy(header, map, sizeof(header));
-  std::size_t skip = 0;
+  if (info.st_size >= static_cast<off_t>(sizeof(header))) PS_RETURN_IF_ERROR(data.read_bytes(0, header, sizeof(header)));
   if (header[0] == kLlmcMagic) {
-    if (data.map_bytes_ <= kLlmcHeaderBytes) return bad(path + " has llm.c's header and no tokens");
-    skip = kLlmcHeaderBytes;
-    const auto there = static_cast<std::int64_t>((data.map_bytes_ - skip) / 2);
+    if (info.st_size <= kLlmcHeaderBytes) return bad(path + " has llm.c's header and no tokens");
+    data.first_byte_ = kLlmcHeaderBytes;
+    const std::int64_t there = (info.st_size - kLlmcHeaderBytes) / 2;
     if (header[1] != 1) return bad(fmt::format("{}: version {} of llm.c's format; version 1 (uint16) is read", path, header[1]));
     if (header[2] != there)
       return bad(fmt::format("{}: its header says {} tokens, the file has {}: truncated?", path, header[2], there));
   }
-  data.words_ = reinterpret_cast<const std::uint16_t*>(data.bytes_ + skip);
-  data.count_ = static_cast<std::int64_t>((data.map_bytes_ - skip) / 2);
+  data.count_ = (info.st_size - data.first_byte_) / 2;
   return data;
+}
+
+Status TokenData::read_bytes(std::int64_t offset, void* to, std::int64_t bytes) const {
+  for (std::int64_t done = 0; done < bytes;) {
+    const ssize_t got = pread(fd_, static_cast<char*>(to) + done, static_cast<std::size_t>(bytes - done), offset + done);
+    if (got > 0) {
+      done += got;
+    } else if (got == 0) {
+      return bad(path_ + " has become shorter since it was opened");
+    } else if (errno != EINTR) {
+      return bad(fmt::format("cannot read {}: {}", path_, std::strerror(errno)));
+    }
+  }
+  return {};
+}
+
+Status TokenData::read(std::int64_t begin, std::span<std::uint16_t> tokens) const {
+  const auto count = static_cast<std::int64_t>(tokens.size());
+  if (width_ == 2) return read_bytes(first_byte_ + 2 * begin, tokens.data(), 2 * count);
+  std::vector<std::uint8_t> bytes(tokens.size());
+  PS_RETURN_IF_ERROR(read_bytes(begin, bytes.data(), count));
+  std::copy(bytes.begin(), bytes.end(), tokens.begin());
+  return {};
 }
 
 Status TokenData::check(std::int64_t sequence_length, std::int64_t vocab_size) const {
   if (count_ < sequence_length + 1) {
     return bad(fmt::format("{} has {} tokens: fewer than a sequence of {} and its targets need", path_, count_, sequence_length));
   }
-  for (std::int64_t i = 0; i < count_; ++i) {
-    if (token(i) >= vocab_size) {
-      return bad(
-          fmt::format("{}: token {} at position {} is outside the vocabulary of {}; give a matching --model or --vocab-size",
-                      path_, token(i), i, vocab_size));
-    }
+  std::vector<std::uint16_t> tokens;
+  for (std::int64_t begin = 0; begin < count_; begin += kTokensAtATime) {
+    tokens.resize(static_cast<std::size_t>(std::min(kTokensAtATime, count_ - begin)));
+    PS_RETURN_IF_ERROR(read(begin, tokens));
+    const auto outside = std::find_if(tokens.begin(), tokens.end(), [&](std::uint16_t token) { return token >= vocab_size; });
+    if (outside == tokens.end()) continue;
+    return bad(fmt::format("{}: token {} at position {} is outside the vocabulary of {}; give a matching --model or --vocab-size",
+                           path_, *outside, begin + (outside - tokens.begin()), vocab_size));
   }
   return {};
 }
@@ -102,15 +110,15 @@ BatchSampler::BatchSampler(const TokenData& data, Part part, std::int64_t batch_
   places_ = end - begin_ - sequence_length;
 }
 
-Batch BatchSampler::next() {
+Result<Batch> BatchSampler::next() {
   Batch batch;
+  std::vector<std::uint16_t> sequence(static_cast<std::size_t>(sequence_length_) + 1);
   for (std::int64_t b = 0; b < batch_size_; ++b) {
     // The modulo's bias is at most places / 2^64.
     const std::int64_t at = begin_ + static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(places_));
-    for (std::int64_t i = 0; i < sequence_length_; ++i) {
-      batch.tokens.push_back(data_.token(at + i));
-      batch.targets.push_back(data_.token(at + i + 1));
-    }
+    PS_RETURN_IF_ERROR(data_.read(at, sequence));
+    batch.tokens.insert(batch.tokens.end(), sequence.begin(), sequence.end() - 1);
+    batch.targets.insert(batch.targets.end(), sequence.begin() + 1, sequence.end());
   }
   return batch;
 }

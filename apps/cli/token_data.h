@@ -1,4 +1,5 @@
-// TokenData: a file of tokens, mapped, and random batches from it. No LibTorch here.
+// TokenData: a file of tokens, and random batches from it. No LibTorch here. Read, not mapped: pages of a mapped file would count
+// as memory that the process holds.
 //
 // A .bin file holds uint16 tokens: nanoGPT's begins at once; llm.c's has a header of 256 int32 with the magic number 20240520
 // (github.com/karpathy/llm.c, dataloader) and the number of tokens in the third. Any other file is text: its bytes are the
@@ -7,6 +8,7 @@
 
 #include <cstdint>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,20 +25,21 @@ class TokenData {
   ~TokenData();
 
   std::int64_t size() const { return count_; }
-  std::int64_t token(std::int64_t i) const { return width_ == 1 ? bytes_[i] : words_[i]; }
   const std::string& path() const { return path_; }
-  // Errors: fewer tokens than a sequence and its targets need; a token outside the vocabulary, with its place.
+  // The tokens from `begin` on, as many as go into `tokens`. Errors: the file cannot be read, or has become shorter.
+  Status read(std::int64_t begin, std::span<std::uint16_t> tokens) const;
+  // Errors: fewer tokens than a sequence and its targets need; a token outside the vocabulary, with its place; those of read().
   Status check(std::int64_t sequence_length, std::int64_t vocab_size) const;
 
  private:
   TokenData() = default;
+  Status read_bytes(std::int64_t offset, void* to, std::int64_t bytes) const;
+
   std::string path_;
-  void* map_ = nullptr;
-  std::size_t map_bytes_ = 0;
-  const std::uint8_t* bytes_ = nullptr;
-  const std::uint16_t* words_ = nullptr;
+  int fd_ = -1;
+  std::int64_t first_byte_ = 0;
   std::int64_t count_ = 0;
-  int width_ = 1;
+  int width_ = 1;  // bytes a token
 };
 
 struct Batch {
@@ -50,7 +53,8 @@ class BatchSampler {
  public:
   enum class Part : std::uint8_t { kTraining, kValidation };
   BatchSampler(const TokenData& data, Part part, std::int64_t batch_size, std::int64_t sequence_length, std::uint64_t seed);
-  Batch next();
+  // Errors: those of TokenData::read().
+  Result<Batch> next();
 
  private:
   const TokenData& data_;

@@ -20,6 +20,8 @@
 #include "apps/cli/trainer.h"
 #include "patrickstar/bridge/engine/error.h"
 #include "patrickstar/bridge/engine/runtime.h"
+#include "patrickstar/core/base/available_memory.h"
+#include "patrickstar/core/base/text_file.h"
 #include "patrickstar/core/optim/adamw.h"
 #include "patrickstar/models/transformer.h"
 
@@ -120,7 +122,7 @@ class TrainingLoop {
     BatchSampler sampler(data_, BatchSampler::Part::kValidation, options_.batch_size, options_.sequence_length, options_.seed);
     double sum = 0;
     for (std::int64_t i = 0; i < options_.validate_batches; ++i) {
-      const Batch batch = sampler.next();
+      const Batch batch = bridge::value_or_throw(sampler.next());
       sum +=
           model_->loss(to_tensor(batch.tokens, options_.batch_size), to_tensor(batch.targets, options_.batch_size)).item<float>();
     }
@@ -140,7 +142,7 @@ class TrainingLoop {
 
  private:
   at::Tensor next_loss(std::int64_t number) {
-    if (number == 0 || !options_.repeat_batch) batch_ = training_.next();
+    if (number == 0 || !options_.repeat_batch) batch_ = bridge::value_or_throw(training_.next());
     return model_->loss(to_tensor(batch_.tokens, options_.batch_size), to_tensor(batch_.targets, options_.batch_size));
   }
   static float finite_loss(const at::Tensor& loss, std::int64_t number) {
@@ -174,9 +176,8 @@ class TrainingLoop {
   Batch batch_;
 };
 
-// What is known between two steps; the weights' hash is not, because taking it moves chunks.
-void add_report(Trainer& trainer, TrainSummary* summary) {
-  trainer.report(summary);
+void add_use(Trainer& trainer, TrainSummary* summary) {
+  trainer.report_use(summary);
   summary->peak_rss_bytes = peak_rss();
   summary->simd = adamw_simd_target();
   summary->torch_version = TORCH_VERSION;
@@ -184,13 +185,25 @@ void add_report(Trainer& trainer, TrainSummary* summary) {
 }
 
 Status write_summary(const TrainSummary& summary, const TrainOptions& options, const TrainPlan& plan) {
-  return options.summary.empty() ? Status() : write_file(options.summary, to_json(summary, options, plan));
+  return options.summary.empty() ? Status() : write_text_file("summary", options.summary, to_json(summary, options, plan));
+}
+
+// Before the work that they are to report on.
+Status check_outputs(const TrainOptions& options) {
+  const std::pair<const char*, const std::string*> outputs[] = {
+      {"summary", &options.summary}, {"trace", &options.trace}, {"transfers", &options.transfers}};
+  for (const auto& [part, path] : outputs) {
+    if (!path->empty()) PS_RETURN_IF_ERROR(check_text_file(part, *path));
+  }
+  return {};
 }
 
 // So that who started this process can use the machine alone between two steps (patrickstar bench).
 void pause(TrainSummary so_far, const TrainOptions& options, const TrainPlan& plan, Trainer& trainer) {
-  add_report(trainer, &so_far);
+  trainer.report_steps(&so_far);
+  add_use(trainer, &so_far);
   bridge::throw_if_error(write_summary(so_far, options, plan));
+  trainer.write_files();
   std::raise(SIGSTOP);
 }
 
@@ -215,7 +228,7 @@ TrainSummary train(const TrainOptions& options, const TrainPlan& plan, TrainingL
                    .tokens_per_second = static_cast<double>(summary.tokens_per_step) / summary.steps.back().seconds,
                    .seconds_left = spent / done * (static_cast<double>(options.steps) - done),
                    .used = loop.trainer().memory_used(),
-                   .budget = plan.budget});
+                   .budget = loop.trainer().memory_budget()});
     if (options.validate_every > 0 && (step + 1) % options.validate_every == 0) validate(step + 1);
     if (std::find(options.pause_after.begin(), options.pause_after.end(), step + 1) != options.pause_after.end())
       pause(summary, options, plan, loop.trainer());
@@ -223,14 +236,15 @@ TrainSummary train(const TrainOptions& options, const TrainPlan& plan, TrainingL
   progress.finish();
   loop.trainer().end_last_step();
   summary.interrupted = stop_asked.load();
-  summary.weights_hash = loop.weights_hash();
-  add_report(loop.trainer(), &summary);
+  loop.trainer().report_steps(&summary);
+  summary.weights_hash = loop.weights_hash();  // moves chunks, which is no step's doing
+  add_use(loop.trainer(), &summary);
   return summary;
 }
 
 }  // namespace
 
-Bytes free_memory() { return bridge::available_memory(); }
+Bytes free_memory() { return available_memory(); }
 
 int run_train(const TrainOptions& options) {
   const auto checked = check(options);
@@ -240,16 +254,17 @@ int run_train(const TrainOptions& options) {
   if (!data.ok()) return fail(1, data.status().message());
   if (Status status = data.value().check(options.sequence_length, plan.model.vocab_size); !status.ok())
     return fail(1, status.message());
+  if (Status status = check_outputs(options); !status.ok()) return fail(1, status.message());
   if (options.threads > 0) at::set_num_threads(options.threads);
   std::signal(SIGINT, &ask_to_stop);
   std::signal(SIGTERM, &ask_to_stop);
-  std::string advice;
   try {
     TrainingLoop loop(options, plan, data.value());
     try {
       const TrainSummary summary = train(options, plan, loop);
       std::fputs(to_text(summary).c_str(), stdout);
       if (Status status = write_summary(summary, options, plan); !status.ok()) return fail(1, status.message());
+      loop.trainer().write_files();
       return 0;
     } catch (const c10::OutOfMemoryError& error) {
       return fail(1, std::string(error.what_without_backtrace()) + loop.trainer().advice());

@@ -33,14 +33,19 @@ class Trainer {
   // After the last part.
   virtual torch::optim::Optimizer& make_optimizer(std::vector<torch::optim::OptimizerParamGroup> groups) = 0;
   virtual double clip_grad_norm(double max_norm) = 0;
-  virtual Bytes memory_used() const = 0;  // 0: unknown
-  virtual RunTotals totals() const = 0;   // between steps
+  virtual Bytes memory_used() const = 0;    // 0: unknown
+  virtual Bytes memory_budget() const = 0;  // 0: none
+  virtual RunTotals totals() const = 0;     // between steps
   virtual void begin_step() {}
   virtual void end_last_step() {}
   using Visitor = std::function<void(const void* data, Bytes bytes)>;
   virtual void visit_weights(const Visitor& visitor) = 0;
-  // Between steps. Also writes the files of --trace and --transfers, as they are by then.
-  virtual void report(TrainSummary* summary) = 0;
+  // Between steps: what they did so far.
+  virtual void report_steps(TrainSummary* summary) = 0;
+  // What the process took so far, whatever for: peaks, bytes moved. Once a summary.
+  virtual void report_use(TrainSummary* summary) = 0;
+  // The files of --trace and --transfers, as they were at the last report_steps(). Throws Error.
+  virtual void write_files() {}
   // Whether an operator failed for want of room: its own exception does not say so, because it is the armed storage's.
   virtual bool ran_out_of_room() const = 0;
   // What to add to the text of an error for want of room.

@@ -183,7 +183,7 @@ int run(int argc, char** argv) {
   const nlohmann::json result = which == "hook" ? hook(pairs, &samples) : adam(pairs, &samples);
   nlohmann::json report = {{"benchmark", which},
                            {"command", command},
-                           {"commit", output_of("git describe --always --dirty 2>/dev/null")},
+                           {"commit", output_of("tools/commit 2>/dev/null")},
                            {"torch", TORCH_VERSION},
                            {"threads", at::get_num_threads()},
                            {"load_before", load[0]},

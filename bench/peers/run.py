@@ -87,7 +87,7 @@ class Bench:
         self.rounds.append(done)
 
     def write(self):
-        commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        commit = subprocess.run([f"{ROOT}/tools/commit"], capture_output=True, text=True).stdout.strip()
         text = {"benchmark": "peers", "command": " ".join(sys.argv), "commit": commit, "cpus": os.cpu_count(), "machine": platform.machine(),
                 "kernel": platform.release(), "load": os.getloadavg(), "packages": environment.versions(self.o.venv),
                 "options": {key: str(value) if isinstance(value, Path) else value for key, value in vars(self.o).items()},

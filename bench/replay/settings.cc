@@ -50,7 +50,7 @@ int run(int argc, char** argv) {
                  {UpdateAt::kBackward, "backward"},
                  {UpdateAt::kSplit, "split"}};
   std::printf(
-      "update    room  compute/transfers   limit s  of max(c,t)  time/limit  traffic/LB  allowed   LRU time  misses late "
+      "update    room  compute/transfers   limit s  of max(c,t)  time/limit  traffic/LB   LRU time  misses late "
       "forced\n");
   for (const auto& update : updates) {
     for (const double room : {0.25, 0.5, 0.75}) {
@@ -67,12 +67,11 @@ int run(int argc, char** argv) {
         const StepReport ours = last_step(trace, budget, &orchestrator);
         const StepReport lru = last_step(trace, budget, nullptr);
         const double lb = static_cast<double>(bounds.min_read + bounds.min_write);
-        const double away = static_cast<double>(trace.model_data_bytes()) * (1 - room);
-        std::printf("%-9s %3.0f %%  %17.1f  %8.3f  %11.3f  %10.3f  %10.3f  %7.3f  %9.3f  %6ld  %6ld\n", update.name, room * 100,
-                    factor, static_cast<double>(bounds.limit) * 1e-9,
+        std::printf("%-9s %3.0f %%  %17.1f  %8.3f  %11.3f  %10.3f  %10.3f  %9.3f  %6ld  %6ld\n", update.name, room * 100, factor,
+                    static_cast<double>(bounds.limit) * 1e-9,
                     static_cast<double>(bounds.limit) / static_cast<double>(std::max(bounds.compute, bounds.transfers)),
                     static_cast<double>(ours.time) / static_cast<double>(bounds.limit),
-                    static_cast<double>(ours.read + ours.written) / lb, 1.05 + static_cast<double>(options.ring) / away,
+                    static_cast<double>(ours.read + ours.written) / lb,
                     static_cast<double>(lru.time) / static_cast<double>(bounds.limit), ours.misses, orchestrator.stats().forced);
       }
     }

@@ -60,7 +60,7 @@ def main():
     ratio = {k: [t["ours"]["median_step"] / t[k]["median_step"] for t in triples] for k in ("plain", "plain_arena")}
     exact = all(t["ours"]["losses_hex"] == t[k]["losses_hex"] for t in triples + discarded for k in ("plain", "plain_arena"))
     report = {
-        "benchmark": "fits", "command": " ".join(os.sys.argv), "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
+        "benchmark": "fits", "command": " ".join(os.sys.argv), "commit": subprocess.run([f"{ROOT}/tools/commit"], capture_output=True, text=True).stdout.strip(),
         "cpus": os.cpu_count(), "load": os.getloadavg(), "bit_equal": exact, "pairs": len(triples), "discarded": len(discarded),
         "median_ratio_to_plain": statistics.median(ratio["plain"]) if triples else None, "aim_plain": 0.85,
         "median_ratio_to_plain_over_arena": statistics.median(ratio["plain_arena"]) if triples else None, "aim_arena": 1.02,

@@ -106,7 +106,7 @@ def main():
         check(ours["losses_hex"] == plain_medium["losses_hex"] and ours["weights_hash"] == plain_medium["weights_hash"], "gpt2-medium: bits equal plain's")
 
     holds = all(line["holds"] for line in lines)
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run([f"{ROOT}/tools/commit"], capture_output=True, text=True).stdout.strip()
     report = {"benchmark": "presets", "command": " ".join(sys.argv), "commit": commit, "cpus": os.cpu_count(), "load": os.getloadavg(),
               "versions": plain["versions"], "holds": holds, "lines": lines, "runs": runs}  # fmt: skip
     Path(options.output).write_text(json.dumps(report, indent=1) + "\n")

@@ -51,7 +51,7 @@ def main():
         print(("ok      " if holds else "FAILED  ") + text, flush=True)
 
     def write():
-        commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        commit = subprocess.run([f"{ROOT}/tools/commit"], capture_output=True, text=True).stdout.strip()
         report = {"benchmark": "scale", "command": " ".join(sys.argv), "commit": commit, "cpus": os.cpu_count(), "load": os.getloadavg(),
                   "holds": all(line["holds"] for line in lines), "lines": lines, "runs": runs}  # fmt: skip
         Path(options.output).write_text(json.dumps(report, indent=1) + "\n")

@@ -103,6 +103,7 @@ std::string table_head() {
 
 std::string table_line(const BenchRow& row) {
   std::string line = fmt::format("{:3.0f} %  {:9g}", 100 * row.wanted.share, row.wanted.ratio);
+  if (!row.failed.empty()) return line + "  FAILED: " + row.failed + "\n";
   if (!row.measured()) return line + "  not reached: " + row.unreachable + "\n";
   const Sample& s = row.sample();
   const StepBounds& bounds = row.limit().bounds;
@@ -135,7 +136,7 @@ std::string table_line(const BenchRow& row) {
 Json row_json(const BenchRow& row) {
   Json json = {{"share", row.wanted.share}, {"wanted_ratio", row.wanted.ratio}};
   if (!row.measured()) {
-    json["not_reached"] = row.unreachable;
+    json[row.failed.empty() ? "not_reached" : "failed"] = row.failed.empty() ? row.unreachable : row.failed;
     return json;
   }
   const Sample& s = row.sample();

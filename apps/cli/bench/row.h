@@ -49,6 +49,7 @@ struct Sample {
 struct BenchRow {
   WantedSetting wanted;
   std::string unreachable;  // the arithmetic; then there is nothing else
+  std::string failed;       // what went wrong; likewise
   TokenShape shape;
   Bytes budget = 0;
   Bytes plain_non_model = 0;  // peak of the plain run
@@ -65,7 +66,7 @@ struct BenchRow {
   const Sample& sample() const { return samples[shown]; }
   const StepLimit& limit() const { return sample().limit; }
   std::size_t discarded() const;
-  bool measured() const { return unreachable.empty() && !samples.empty(); }
+  bool measured() const { return unreachable.empty() && failed.empty() && !samples.empty(); }
   bool steady() const { return measured() && sample().fault().empty(); }
   double limit_seconds() const { return static_cast<double>(limit().bounds.limit) * 1e-9; }
   double time_by_limit() const { return sample().time_by_limit(); }

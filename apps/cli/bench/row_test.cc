@@ -14,8 +14,11 @@ using testing::HasSubstr;
 using testing::Not;
 
 Sample calm() {
-  Sample sample{
-      .compute_before = {1.0, 1.1}, .compute_after = {0.95, 1.0}, .beside_disk_steps = {1.5, 1.1}, .steps = {2.0, 2.2}, .replayed = 2'000'000'000};
+  Sample sample{.compute_before = {1.0, 1.1},
+                .compute_after = {0.95, 1.0},
+                .beside_disk_steps = {1.5, 1.1},
+                .steps = {2.0, 2.2},
+                .replayed = 2'000'000'000};
   sample.figures = {.step = 2.1, .stalled = 0.5, .moved = 2'000'000'000, .hit_rate = 0.98, .late = 3};
   sample.disk_before = 0.95;
   sample.disk_after = 1.0;
@@ -132,6 +135,13 @@ TEST(BenchRowTest, ASettingOutOfReachSaysWhy) {
   BenchRow far{.wanted = {.share = 0.75, .ratio = 0.5}, .unreachable = "too little"};
   EXPECT_THAT(table_line(far), AllOf(HasSubstr("75 %"), HasSubstr("not reached: too little")));
   EXPECT_EQ(row_json(far).dump(), R"({"share":0.75,"wanted_ratio":0.5,"not_reached":"too little"})");
+}
+
+TEST(BenchRowTest, ASettingThatFailedIsNotOutOfReach) {
+  BenchRow broken{.wanted = {.share = 0.75, .ratio = 1}, .failed = "a run ended"};
+  EXPECT_FALSE(broken.measured());
+  EXPECT_THAT(table_line(broken), AllOf(HasSubstr("FAILED: a run ended"), Not(HasSubstr("not reached"))));
+  EXPECT_EQ(row_json(broken).dump(), R"({"share":0.75,"wanted_ratio":1.0,"failed":"a run ended"})");
 }
 
 TEST(BenchRowTest, JsonHasRawSamplesAndReasons) {

@@ -2,10 +2,10 @@
 // everything and one within the budget, of which one at most moves at a time:
 //
 //   some steps that hold everything; the transfers of a step, replayed; some steps within the budget; the transfers again; some
-//   steps that hold everything
+//   steps that hold everything while the transfers are replayed beside them; some alone
 //
-// That is a sample. `BenchOptions::samples` are taken, and as many more at most for those that are discarded because the disk
-// changed meanwhile or others used the machine.
+// That is a sample. `BenchOptions::samples` are taken, and as many more at most for those that are discarded because the disk or
+// compute changed meanwhile or others used the machine.
 #pragma once
 
 #include <functional>

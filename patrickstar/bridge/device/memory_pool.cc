@@ -22,9 +22,11 @@ struct alignas(64) SmallHeader {
   Account account;
 };
 
-// Address ranges of the arenas there are, so that a block's pool is found without touching another pool's memory. A reader
-// compares ranges only; the pool behind its own block's range lives as long as that block. Few pools ever exist at a time.
+// Address ranges of the arenas there are, so that a block's pool is found without touching another pool's memory. Few pools ever
+// exist at a time. A range whose version is odd, or changes while it is read, is another block's: that of a block that is there
+// stays as it is.
 struct Range {
+  std::atomic<std::uint32_t> version{0};
   std::atomic<std::uintptr_t> begin{0};
   std::atomic<std::uintptr_t> end{0};
   std::atomic<MemoryPool*> pool{nullptr};
@@ -33,14 +35,20 @@ constexpr std::size_t kMaxPools = 16;
 std::array<Range, kMaxPools> ranges;
 std::mutex ranges_mutex;  // writers
 
+// REQUIRES: ranges_mutex held.
+void set_range(Range* range, MemoryPool* pool, std::uintptr_t begin, std::uintptr_t end) {
+  range->version.fetch_add(1);
+  range->begin.store(begin);
+  range->end.store(end);
+  range->pool.store(pool);
+  range->version.fetch_add(1);
+}
+
 void enter_range(MemoryPool* pool, std::uintptr_t begin, std::uintptr_t end) {
   const std::lock_guard lock(ranges_mutex);
   for (Range& range : ranges) {
     if (range.pool.load() != nullptr) continue;
-    range.pool.store(pool);
-    range.end.store(end);
-    range.begin.store(begin);
-    return;
+    return set_range(&range, pool, begin, end);
   }
   PS_CHECK(!"more pools with live tensors than kMaxPools");
 }
@@ -48,10 +56,7 @@ void enter_range(MemoryPool* pool, std::uintptr_t begin, std::uintptr_t end) {
 void leave_range(MemoryPool* pool) {
   const std::lock_guard lock(ranges_mutex);
   for (Range& range : ranges) {
-    if (range.pool.load() != pool) continue;
-    range.begin.store(0);
-    range.end.store(0);
-    range.pool.store(nullptr);
+    if (range.pool.load() == pool) set_range(&range, nullptr, 0, 0);
   }
 }
 
@@ -84,9 +89,7 @@ Status MemoryPool::make_room(Bytes wanted, Bytes lacking) {
 Result<void*> MemoryPool::allocate_small(Bytes bytes) {
   const Bytes total = bytes + static_cast<Bytes>(sizeof(SmallHeader));
   while (!ledger_.try_charge(Account::kNonModel, total)) {
-    const Bytes free_pages = ledger_.in(Account::kFree);
-    arena_->trim();
-    if (ledger_.in(Account::kFree) < free_pages) continue;
+    if (arena_->trim(total)) continue;
     PS_RETURN_IF_ERROR(make_room(bytes, total));
   }
   void* raw = std::aligned_alloc(alignof(SmallHeader), static_cast<std::size_t>(round_up(total, alignof(SmallHeader))));
@@ -116,7 +119,10 @@ Result<void*> MemoryPool::allocate(Bytes bytes) {
 MemoryPool* MemoryPool::owner_of(void* address) {
   const auto value = reinterpret_cast<std::uintptr_t>(address);
   for (Range& range : ranges) {
-    if (value >= range.begin.load() && value < range.end.load()) return range.pool.load();
+    const std::uint32_t version = range.version.load();
+    const bool inside = value >= range.begin.load() && value < range.end.load();
+    MemoryPool* const pool = range.pool.load();
+    if (inside && version % 2 == 0 && range.version.load() == version) return pool;
   }
   return (static_cast<SmallHeader*>(address) - 1)->pool;
 }

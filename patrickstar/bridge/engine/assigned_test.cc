@@ -1,4 +1,5 @@
-// Storages and gradients that the user assigns, holds or throws away: each is what plain LibTorch makes of it, or refused by name.
+// Storages and gradients that the user assigns, holds or throws away: each is what plain LibTorch makes of it, or refused by
+// name.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/serialize.h>
@@ -43,8 +44,8 @@ class Assigned : public testing::TestWithParam<GradientPlacement> {
 TEST_P(Assigned, AGradientPutInByHandIsTheOneThatCounts) {
   for (const Bytes budget : {kTight, kRoomy}) {
     const auto expected = after_a_step([](UpdateRig& rig) { rig.weight(1).mutable_grad().mul_(0.5); }, budget);
-    const auto replaced = after_a_step(
-        [](UpdateRig& rig) { rig.weight(1).mutable_grad() = rig.weight(1).grad().clone().mul_(0.5); }, budget);
+    const auto replaced =
+        after_a_step([](UpdateRig& rig) { rig.weight(1).mutable_grad() = rig.weight(1).grad().clone().mul_(0.5); }, budget);
     EXPECT_TRUE(same(replaced, expected));
     const auto taken_away = after_a_step([](UpdateRig& rig) { rig.weight(1).mutable_grad() = at::Tensor(); }, budget);
     EXPECT_FALSE(same(taken_away, expected));
@@ -53,8 +54,7 @@ TEST_P(Assigned, AGradientPutInByHandIsTheOneThatCounts) {
 
 TEST_P(Assigned, AnotherParametersGradientMayServe) {
   for (const Bytes budget : {kTight, kRoomy}) {
-    const auto expected =
-        after_a_step([](UpdateRig& rig) { rig.weight(1).mutable_grad().copy_(rig.weight(2).grad()); }, budget);
+    const auto expected = after_a_step([](UpdateRig& rig) { rig.weight(1).mutable_grad().copy_(rig.weight(2).grad()); }, budget);
     const auto shared = after_a_step([](UpdateRig& rig) { rig.weight(1).mutable_grad() = rig.weight(2).grad(); }, budget);
     EXPECT_TRUE(same(shared, expected));
   }

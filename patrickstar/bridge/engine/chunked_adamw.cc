@@ -25,9 +25,10 @@ ChunkedAdamW::ChunkedAdamW(Engine& engine, std::vector<torch::optim::OptimizerPa
     : Optimizer(std::move(groups), std::make_unique<torch::optim::AdamWOptions>(defaults)), core_(engine.core()) {
   throw_if_error(core_->failure());
   if (core_->update_schedule() != nullptr) {
-    throw Error(Status(StatusCode::kInvalidArgument,
-                       "[optimizer] this Engine has an optimizer already, which its steps and updates belong to: give that one more "
-                       "parameter groups (each has its own options), or destroy it first"));
+    throw Error(
+        Status(StatusCode::kInvalidArgument,
+               "[optimizer] this Engine has an optimizer already, which its steps and updates belong to: give that one more "
+               "parameter groups (each has its own options), or destroy it first"));
   }
   throw_if_error(core_->order().check());  // all of the model is attached by now
   for (const auto& group : param_groups()) {

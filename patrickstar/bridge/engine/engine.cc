@@ -104,8 +104,9 @@ void Engine::attach(torch::nn::Module& module, const std::string& prefix) {
     }
     c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
     if (context_of(storage, &managed_deleter) != nullptr || !storages.insert(storage).second) {
-      refuse(name, "its storage is attached already: release() it from the other Engine first, or, if it shares it with another "
-                   "parameter, register the same tensor twice instead");
+      refuse(name,
+             "its storage is attached already: release() it from the other Engine first, or, if it shares it with another "
+             "parameter, register the same tensor twice instead");
     }
     check_manageable(name, tensor);
     (void)dtype_of(name, tensor);

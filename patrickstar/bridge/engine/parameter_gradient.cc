@@ -52,7 +52,8 @@ class GradientBacking final : public StorageBacking {
   bool is_of(const Parameter& parameter) const { return parameter_ == &parameter; }
   // The next one has taken its place while somebody still holds it.
   void supersede() {
-    if (kept_.get() == nullptr) go("that is held here is of an earlier backward, and the next one has taken its place: clone() it");
+    if (kept_.get() == nullptr)
+      go("that is held here is of an earlier backward, and the next one has taken its place: clone() it");
   }
 
  private:

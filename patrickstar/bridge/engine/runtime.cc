@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
 #include <string>
 
 #include "patrickstar/bridge/device/cpu_allocator.h"
 #include "patrickstar/bridge/engine/error.h"
 #include "patrickstar/bridge/module/operator_hook.h"
+#include "patrickstar/core/base/available_memory.h"
 #include "patrickstar/core/base/text.h"
 #include "patrickstar/core/policy/lru.h"
 
@@ -21,35 +21,7 @@ std::atomic<bool> runtime_exists{false};
 // Below this not even the libraries' own tensors fit.
 constexpr Bytes kSmallestBudget = 4 * kMiB;
 
-Bytes read_number(const char* path) {
-  std::ifstream file(path);
-  Bytes value = -1;
-  return file >> value ? value : -1;
-}
-
 }  // namespace
-
-Bytes available_memory() {
-  Bytes available = -1;
-  std::ifstream meminfo("/proc/meminfo");
-  for (std::string key; meminfo >> key;) {
-    Bytes value = 0;
-    if (key == "MemAvailable:" && meminfo >> value) {
-      available = value * kKiB;
-      break;
-    }
-  }
-  // The container's limit less what it has used already; a huge number means no limit.
-  const std::pair<const char*, const char*> limits[] = {
-      {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-      {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"}};
-  for (const auto& [limit_path, usage_path] : limits) {
-    const Bytes limit = read_number(limit_path);
-    const Bytes usage = std::max<Bytes>(0, read_number(usage_path));
-    if (limit > 0 && (available < 0 || limit - usage < available)) available = std::max<Bytes>(0, limit - usage);
-  }
-  return available;
-}
 
 std::shared_ptr<Runtime> Runtime::create(const RuntimeOptions& options) {
   if (runtime_exists.exchange(true)) {
@@ -133,7 +105,17 @@ Bytes Runtime::smallest_budget() const {
   return round_up(peaks.needed_with_block + peaks.needed / 50 + 8 * kPageBytes, kPageBytes);
 }
 
-void Runtime::reserve_disk(Bytes bytes) { throw_if_error(disk_.tier->reserve(disk_.tier->in_use() + bytes)); }
+void Runtime::reserve_disk(Bytes bytes) {
+  const Status status = disk_.tier->reserve(disk_.tier->in_use() + bytes);
+  // Not kOutOfRoom, by which users know what a larger memory budget mends.
+  if (!status.ok()) throw Error(Status(StatusCode::kIoError, status.message()));
+}
+
+std::optional<OrchestratorStats> Runtime::orchestrator_stats() const {
+  std::optional<OrchestratorStats> stats;
+  if (orchestrator_ != nullptr) manager_->read_schedule([&] { stats = orchestrator_->stats(); });
+  return stats;
+}
 
 Status Runtime::make_room(Bytes bytes) { return manager_->make_room(bytes); }
 

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "patrickstar/bridge/device/memory_pool.h"
@@ -45,10 +46,7 @@ struct RuntimeOptions {
   FileOps* file_ops = &posix_file_ops();  // the seam to the operating system's files; outlives the Runtime
 };
 
-inline constexpr int kAutomaticBudgetPercent = 80;
-
-// Bytes that this process may still take: of the machine, or of its container (cgroup v1 and v2) if that is less.
-Bytes available_memory();
+inline constexpr int kAutomaticBudgetPercent = 80;  // of available_memory()
 
 class Runtime final : private RoomMaker {
  public:
@@ -66,6 +64,7 @@ class Runtime final : private RoomMaker {
   const Clock& clock() const { return clock_; }
   // Null when chunks come on demand. Not to be asked while operators run.
   const Orchestrator* orchestrator() const { return orchestrator_.get(); }
+  std::optional<OrchestratorStats> orchestrator_stats() const;  // any thread, unlike what is behind orchestrator()
   // "io_uring+O_DIRECT" and the like.
   const std::string& io_backend() const { return disk_.backend; }
   // The smallest budget that would have sufficed for what was done so far: what no eviction could have given back, and what

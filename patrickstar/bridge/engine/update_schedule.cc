@@ -103,8 +103,8 @@ class Overlapped final : public Deferred {
       torch::autograd::Engine::get_default_engine().queue_callback([under_way = under_way_] { under_way->store(false); });
     }
     // From here on it is due, so what fails is only put off: to step(), or to whoever needs it next, who is told if it fails
-    // again. A backward that ended here would leave some parameters a step ahead of the others. All that follow are put off too: a
-    // disk that does not answer would be waited for tile after tile.
+    // again. A backward that ended here would leave some parameters a step ahead of the others. All that follow are put off too:
+    // a disk that does not answer would be waited for tile after tile.
     if (put_off_) return;
     const Status status = run_on_arrival(parameter);
     if (status.ok() || put_off_.exchange(true)) return;

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string_view>
 
+#include "patrickstar/core/base/text_file.h"
 #include "patrickstar/core/mem/tier.h"
 
 namespace patrickstar {
@@ -71,11 +72,7 @@ Status save_transfers(const std::vector<StepTransfers>& steps, const std::string
     count += step.size();
   }
   text += fmt::format("end {} {}\n", steps.size(), count);
-  std::FILE* file = std::fopen(path.c_str(), "w");
-  const bool written = file != nullptr && std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  const bool closed = file != nullptr && std::fclose(file) == 0;
-  if (written && closed) return {};
-  return Status(StatusCode::kIoError, fmt::format("[transfers] cannot write {}: {}", path, std::strerror(errno)));
+  return write_text_file("transfers", path, text);
 }
 
 Result<std::vector<StepTransfers>> load_transfers(const std::string& path) {

@@ -28,7 +28,7 @@ Arena::Arena(PageSource* pages, Ledger* ledger, std::byte* base, Bytes space)
 }
 
 Arena::~Arena() {
-  trim();
+  trim(space_);
   pages_->unreserve(base_, space_);
 }
 
@@ -289,9 +289,9 @@ Bytes Arena::shortfall(Bytes wanted, Account account) const {
   return least < INT64_MAX ? least : bytes;
 }
 
-void Arena::trim() {
+bool Arena::trim(Bytes wanted) {
   const std::lock_guard lock(mutex_);
-  trim_pages(static_cast<Bytes>(idle_pages_.size()) * kPageBytes, -1, -1);
+  return trim_pages(wanted, -1, -1);
 }
 
 void Arena::check_invariants() const {

@@ -59,8 +59,8 @@ class Arena {
   Bytes block_bytes(const void* address) const;  // REQUIRES: a live block begins there
   // Bytes that must be freed before try_allocate(bytes, account) can work; 0 when it would work now.
   Bytes shortfall(Bytes bytes, Account account) const;
-  // Gives every wholly free page back.
-  void trim();
+  // Gives wholly free pages back until that is at least `wanted` bytes. False: there were fewer, and all went.
+  bool trim(Bytes wanted);
   // Checks every invariant of the structure; PS_CHECKs. For tests and checked builds.
   void check_invariants() const;
 

@@ -15,6 +15,7 @@
 namespace patrickstar {
 namespace {
 
+constexpr Bytes kEverything = INT64_MAX;
 constexpr Account kAccountsOfBlocks[] = {Account::kChunks, Account::kStaging, Account::kNonModel};
 
 struct TestArena {
@@ -40,7 +41,7 @@ class ArenaModel {
 
   void operate() {
     switch (random_() % 16) {
-      case 0: pool_.arena->trim(); break;
+      case 0: pool_.arena->trim(kEverything); break;
       case 1:
       case 2: reclassify(); break;
       case 3: pool_.pages.commits().arm(1 + static_cast<std::int64_t>(random_() % 3)); break;
@@ -185,7 +186,7 @@ TEST(Arena, AFreeBlockThatKeepsItsPagesCounts) {
   block = pool.allocate(2 * kMiB);
   EXPECT_EQ(pool.pages.commits().calls(), commits);  // room that chunks left serves a tensor without a system call
   pool.arena->free(block);
-  pool.arena->trim();
+  pool.arena->trim(kEverything);
   EXPECT_EQ(pool.ledger.total(), 0);
   EXPECT_EQ(pool.pages.committed_bytes(), 0);
 }
@@ -204,6 +205,15 @@ TEST(Arena, FreePagesGoBackWhenABlockNeedsTheBudgetElsewhere) {
   EXPECT_EQ(pool.pages.decommits(), 2);
   EXPECT_EQ(pool.pages.peak_bytes(), 8 * kMiB);
   for (std::byte* block : {wall, wall2, large}) pool.arena->free(block);
+}
+
+TEST(Arena, NoMorePagesGoBackThanAreAskedFor) {
+  TestArena pool(8 * kMiB);
+  pool.arena->free(pool.allocate(8 * kMiB));
+  EXPECT_TRUE(pool.arena->trim(64 * kKiB));
+  EXPECT_EQ(pool.ledger.in(Account::kFree), 6 * kMiB);
+  EXPECT_FALSE(pool.arena->trim(8 * kMiB));
+  EXPECT_EQ(pool.ledger.in(Account::kFree), 0);
 }
 
 // arena.h, [Note: whole pages]
@@ -230,7 +240,7 @@ TEST(Arena, ChunksThatEndWithinAPageShareItThoughTilesComeBetween) {
     tiles.push_back(pool.allocate(kPageBytes, Account::kChunks));
   }
   for (std::byte* tile : tiles) pool.arena->free(tile);
-  pool.arena->trim();
+  pool.arena->trim(kEverything);
   EXPECT_EQ(pool.ledger.in(Account::kFree), kPageBytes - 8 * bit);
   for (std::byte* chunk : chunks) pool.arena->free(chunk);
 }
@@ -243,13 +253,13 @@ TEST(Arena, WhereTheBudgetLeavesNothingElseAnyHoleWillDo) {
   ASSERT_NE(beside_the_chunk, nullptr);
   EXPECT_EQ(pool.ledger.total(), 3 * kPageBytes);
   for (std::byte* block : {chunk, tensor, beside_the_chunk}) pool.arena->free(block);
-  pool.arena->trim();
+  pool.arena->trim(kEverything);
 
   std::byte* small = pool.allocate(64 * kKiB);  // its page and two more, where two whole zones would need four
   std::byte* long_chunk = pool.allocate(2 * kPageBytes + 64 * kKiB, Account::kChunks);
   ASSERT_NE(long_chunk, nullptr);
   for (std::byte* block : {small, long_chunk}) pool.arena->free(block);
-  pool.arena->trim();
+  pool.arena->trim(kEverything);
 
   std::byte* wall = pool.allocate(64 * kKiB);
   std::byte* hole = pool.allocate(2 * kPageBytes);
@@ -308,7 +318,7 @@ TEST(Arena, ThreadsShareIt) {
   }
   for (auto& thread : threads) thread.join();
   pool.arena->check_invariants();
-  pool.arena->trim();
+  pool.arena->trim(kEverything);
   EXPECT_EQ(pool.ledger.total(), 0);
 }
 

@@ -108,6 +108,11 @@ bool ChunkManager::resident(PayloadId id) const {
   return at(id).copies[0].state == CopyState::kValid;
 }
 
+void ChunkManager::read_schedule(const std::function<void()>& read) const {
+  const Lock lock(mutex_);
+  read();
+}
+
 bool ChunkManager::has_contents(PayloadId id) const {
   const Lock lock(mutex_);
   return nearest_valid(at(id)) >= 0;

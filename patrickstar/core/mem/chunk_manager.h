@@ -91,6 +91,8 @@ class ChunkManager final : public TransferSink {
   Status drain();
   // A training step ended: the schedule is told.
   void step_done();
+  // Runs `read` with the lock held under which the schedule is called: for readings of it. It must call nothing back.
+  void read_schedule(const std::function<void()>& read) const;
 
   bool has_evicted() const;                // ever, from the compute tier
   bool resident(PayloadId payload) const;  // a valid copy on the compute tier

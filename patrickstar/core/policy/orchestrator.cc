@@ -1,6 +1,7 @@
 #include "patrickstar/core/policy/orchestrator.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "patrickstar/core/base/check.h"
 #include "patrickstar/core/policy/lru.h"
@@ -103,12 +104,13 @@ void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& 
   }
   search_.granted(accesses, facts);
   hold_ = false;
-  if (on_track_) {
-    Bytes& non_model = plan_.trace.moments[follower_.moment()].non_model;
-    non_model = std::max(non_model, facts.non_model);
-  }
+  if (on_track_) peaks_[follower_.moment()] = std::max(peaks_[follower_.moment()], facts.non_model);
   const Position before = follower_.position();
   const auto match = follower_.granted(accesses);
+  if (before >= 0 && follower_.position() / steps(1) > before / steps(1) && !std::exchange(step_ended_, false)) {
+    peaks_.assign(plan_.trace.moments.size(), 0);
+    kept_gave_way_ = false;
+  }
   on_track_ = match != Follower::Match::kUnknown;
   if (!on_track_) return;
   const Moment& moment = plan_.trace.moments[follower_.moment()];
@@ -219,7 +221,8 @@ void Orchestrator::follow(Trace trace) {
     roles_[plan_.trace.accesses[a].payload.index()] = plan_.keep[a] != 0 ? Role::kKept : Role::kAhead;
   }
   ahead_.assign(roles_.size(), {});
-  following_ = true;
+  peaks_.assign(plan_.trace.moments.size(), 0);
+  following_ = step_ended_ = true;
   on_track_ = hold_ = want_again_ = kept_gave_way_ = false;
   next_fetch_ = 0;
   fetch_cycle_ = 0;
@@ -248,6 +251,10 @@ void Orchestrator::step_done(const MomentFacts& facts) {
   }
   const std::int64_t deviations = follower_.deviations() - deviations_before_;
   deviations_before_ = follower_.deviations();
+  for (std::size_t m = 0; m < peaks_.size(); ++m) {
+    plan_.trace.moments[m].non_model = std::max(plan_.trace.moments[m].non_model, std::exchange(peaks_[m], 0));
+  }
+  step_ended_ = true;
   if (auto other = search_.step_done(deviations, plan_.trace.moments.size(), facts)) {
     ++stats_.retraces;
     follow(std::move(*other));

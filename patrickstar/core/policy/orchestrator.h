@@ -108,6 +108,11 @@ class Orchestrator final : public Schedule {
   Position want_position_ = 0;                      // of its use
   std::int64_t deviations_before_ = 0;              // this step
   std::int64_t earlier_deviations_ = 0;             // of earlier plans
+  // [Note: passes that are no steps] An evaluation goes through the planned moments as a step does and begins anew without a
+  // step's end. What it needed, and whether kept payloads had to give way to it, says nothing of steps: forgotten as it is left.
+  // Only a step that ended is learned from.
+  std::vector<Bytes> peaks_;  // non-model bytes by moment, of the pass under way
+  bool step_ended_ = false;   // since the last time round
   bool kept_gave_way_ = false;
   OrchestratorStats stats_;
 };

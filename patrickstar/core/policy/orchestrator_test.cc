@@ -191,6 +191,40 @@ TEST(Orchestrator, OneStepThatDeviatesIsForgiven) {
   EXPECT_EQ(run.orchestrator.stats().retraces, 0);
 }
 
+// orchestrator.h, [Note: passes that are no steps]
+TEST(Orchestrator, WhatAnEvaluationNeedsIsNotLearnedAndWhatAStepNeedsIs) {
+  TrainingRun run(layers(), room_for(12));
+  run.watch();
+  run.calm = false;
+  run.step();
+  const auto evaluate = [&] {
+    for (std::size_t m = 0; m < 8; ++m) {
+      run.trace.moments[m].non_model = 6 * kTile;
+      run.grant(m);
+      run.trace.moments[m].non_model = 0;
+      if (m == 3) run.force_out();
+      if (m == 4) run.force_out();
+    }
+  };
+  const Bytes reserve = run.orchestrator.stats().reserve;
+  for (int i = 0; i < 6; ++i) {  // (one in every step would be planned for, as a part of it)
+    if (i % 3 == 0) evaluate();
+    run.step();
+    EXPECT_EQ(run.orchestrator.stats().plans, 1);
+    EXPECT_EQ(run.orchestrator.stats().reserve, reserve);
+    for (const Moment& moment : run.orchestrator.trace()->moments) EXPECT_LE(moment.non_model, 0);
+  }
+  EXPECT_EQ(run.orchestrator.stats().retraces, 0);
+  run.trace.moments[5].non_model = kTile;
+  run.step();
+  EXPECT_EQ(run.orchestrator.trace()->moments[5].non_model, kTile);
+  run.step();
+  run.trace.moments[15].non_model = kTile;  // told only after the step's end
+  run.step();
+  run.step();
+  EXPECT_EQ(run.orchestrator.trace()->moments[15].non_model, kTile);
+}
+
 TEST(Orchestrator, APayloadThatIsAddedIsUnknownToThePlan) {
   TrainingRun run(layers(), room_for(12));
   run.watch();

@@ -99,23 +99,26 @@ TEST(Relayout, UpdatesTakeTheirElementsTimeAndOtherWorkStays) {
 }
 
 TEST(Relayout, OverlappedUpdatesWaitForTheLastGradientOfTheTileAndEveryFourthForForward) {
-  ThreeTensors step(UpdateTiming::kOverlapped);  // payloads: a 0, 1; b 2, 3; c 4, 5, 6, 7: tiles 3 and 7 wait
+  ThreeTensors step(UpdateTiming::kOverlapped);  // tiles: a 0; b 1; c 2, 3, 4: the second of c waits
   step.reads({step.a});
-  step.updates(step.b, 0);
   step.reads({step.b});
-  step.updates(step.c, 2);
+  step.updates(step.c, 1);
   step.reads({step.c});
   step.reads({step.c});
   step.arrives(step.c);
   step.updates(step.c, 0);
-  step.updates(step.c, 1);
+  step.updates(step.c, 2);
   step.reads({step.a, step.b});
   step.arrives(step.b);
+  step.updates(step.b, 0);
   step.arrives(step.a);
   step.updates(step.a, 0);
-  // Under the layout tile 3 waits: the first of c.
+  // a and b share tile 0, c has 1 and 2: none waits for forward.
   EXPECT_THAT(text_of(relaid(step.trace(), kShared).trace),
-              ElementsAre("r0", "r0", "w2 w3", "r2", "r2", "c2", "w2 w4", "r0", "w0", "w0", "w0 w1"));
+              ElementsAre("r0", "r0", "r2", "r2", "c2", "w2 w3", "w2 w4", "r0", "w0", "w0", "w0 w1"));
+  // a and b have tiles 0 and 1 of one chunk (payloads 1 and 2), c has 2, 3 and 4 (4 to 6).
+  EXPECT_THAT(text_of(relaid(step.trace(), {.chunk_elems = 2100, .tile_elems = 1024}).trace),
+              ElementsAre("r0", "r0", "w3 w5", "r3", "r3", "c3", "w3 w4", "w3 w6", "r0", "w0", "w0 w2", "w0", "w0 w1"));
 }
 
 TEST(Relayout, GradientChunksAreCreatedByTheFirstGradientThatComes) {

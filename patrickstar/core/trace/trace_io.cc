@@ -11,6 +11,8 @@
 #include <optional>
 #include <string_view>
 
+#include "patrickstar/core/base/text_file.h"
+
 namespace patrickstar {
 namespace {
 
@@ -275,12 +277,7 @@ Status io_error(const char* what, const std::string& path) {
 
 Status save_trace(const Trace& trace, const std::string& path) {
   PS_RETURN_IF_ERROR(check_limits(trace));
-  const std::string text = text_of(trace);
-  errno = 0;
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  out.write(text.data(), static_cast<std::streamsize>(text.size()));
-  out.close();
-  return out ? Status() : io_error("writing", path);
+  return write_text_file("trace", path, text_of(trace));
 }
 
 Result<Trace> load_trace(const std::string& path) {
