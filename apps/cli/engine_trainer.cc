@@ -130,6 +130,7 @@ class EngineTrainer final : public Trainer {
     summary->model_data_bytes = engine_->model_data_bytes();
     summary->budget_bytes = runtime_->options().memory_budget;
     summary->io_backend = runtime_->io_backend();
+    summary->evictions = stats.evictions;
     summary->accesses = stats.accesses;
     summary->misses = stats.misses;
     summary->late = stats.late;
@@ -156,7 +157,6 @@ class EngineTrainer final : public Trainer {
       summary->kinds.push_back(
           {payload_kind_name(static_cast<PayloadKind>(kind)), stats.kinds[kind].read, stats.kinds[kind].written});
     }
-    summary->evictions = stats.evictions;
   }
 
   void write_files() override {
