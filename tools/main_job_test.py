@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Runs scripts/main_job in a copy of its place with a stand-in for patrickstar that writes summaries."""
 
+import importlib.machinery
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -77,6 +79,24 @@ class MainJobTest(unittest.TestCase):
         self.assertIn("--plain --plain-allocator counting --steps 2", calls[0])
         self.assertIn("--plain --steps 4", calls[1])
         self.assertIn("--memory-budget 1.2GiB --spill-dir build/main_job/spill --steps 20", calls[2])
+
+    def test_the_dtype_follows_the_processor_unless_it_is_given(self):
+        loader = importlib.machinery.SourceFileLoader("main_job", str(MAIN_JOB))
+        main_job = importlib.util.module_from_spec(importlib.util.spec_from_loader("main_job", loader))
+        sys.dont_write_bytecode = True
+        loader.exec_module(main_job)
+        cpuinfo = self.root / "cpuinfo"
+        for text, dtype in (("flags\t\t: fpu avx avx2 fma f16c\n", "fp32"), ("flags : avx2 avx512f avx512bw\n", "bf16"),
+                            ("flags : avx2 avx_ne_convert\n", "bf16"), ("Features : fp asimd bf16\n", "bf16"),
+                            ("Features : fp asimd\n", "fp32"), ("processor : 0\n", "bf16")):  # fmt: skip
+            cpuinfo.write_text("processor : 0\n" + text)
+            self.assertEqual(main_job.fast_dtype(cpuinfo), dtype, text)
+        for dtype in ("bf16", "fp32"):
+            done = self.run_job("--dtype", dtype)
+            self.assertIn(f"data/kjv.txt, {dtype}, batch", done.stdout)
+            self.assertNotIn("no bf16 instructions", done.stdout)
+            calls = (self.program.parent / "calls").read_text().splitlines()
+            self.assertEqual([f"--dtype {dtype} " in call for call in calls[-3:]], [True] * 3)
 
     def test_other_bits_fail(self):
         done = self.run_job(plain={"losses_hex": ["0x1.5cccccccccccdp+3", "0x1.0p+3"]})
