@@ -73,6 +73,7 @@ class Report {
               {{"cpus", std::thread::hardware_concurrency()}, {"free_memory_bytes", memory}, {"load_before", load_average()}}},
              {"options",
               {{"model", options.model},
+               {"dtype", options.dtype},
                {"shares", options.shares},
                {"ratios", options.ratios},
                {"steps", options.steps},
@@ -135,6 +136,8 @@ void add_bench_options(CLI::App& app, BenchOptions* o) {
   const auto positive = CLI::Range(std::int64_t{1}, std::int64_t{1} << 20);
   app.option_defaults()->always_capture_default();
   app.add_option("--model", o->model, "shape, as train has them");
+  app.add_option("--dtype", o->dtype, "as train has it; fp32 on a processor without bf16 instructions")
+      ->check(CLI::IsMember({"bf16", "fp32"}));
   app.add_option("--shares", o->shares, "budgets: % of the model data beside the plain run's peak of activations and the like")
       ->delimiter(',')
       ->check(CLI::Range(1.0, 99.0));
@@ -169,7 +172,8 @@ int run_bench(const BenchOptions& asked, Bytes memory) {
   if (options.batch_size == 0) {
     if (Status status = bench.calibrate(); !status.ok()) return fail(1, status.message());
   }
-  fmt::print("{} in {} free memory, spilling to {}\n{}", options.model, format_bytes(memory), options.spill_dir, table_head());
+  fmt::print("{}, {}, in {} free memory, spilling to {}\n{}", options.model, options.dtype, format_bytes(memory),
+             options.spill_dir, table_head());
   std::fflush(stdout);
   const std::size_t all = options.shares.size() * options.ratios.size();
   for (const double share : options.shares) {

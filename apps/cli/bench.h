@@ -16,6 +16,7 @@ namespace patrickstar::cli {
 
 struct BenchOptions {
   std::string model = "gpt2-medium";
+  std::string dtype = "bf16";
   std::vector<double> shares = {25, 50, 75};  // %
   std::vector<double> ratios = {2, 1, 0.5};
   std::int64_t steps = 5;       // measured at a time

@@ -291,9 +291,10 @@ int run_train(const TrainOptions& options) {
     try {
       const TrainSummary summary = train(options, plan, loop, advice);
       std::fputs(to_text(summary).c_str(), stdout);
-      if (Status status = write_summary(summary, options, plan); !status.ok()) return fail(1, status.message());
-      loop.trainer().write_files();
-      return 0;
+      const Status written = write_summary(summary, options, plan);
+      const int code = written.ok() ? 0 : fail(1, written.message());
+      loop.trainer().write_files();  // all the same
+      return code;
     } catch (const c10::OutOfMemoryError& error) {
       return fail(1, std::string(error.what_without_backtrace()) + loop.trainer().advice());
     } catch (const c10::Error& error) {

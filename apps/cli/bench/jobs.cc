@@ -61,9 +61,9 @@ std::vector<std::string> Jobs::common(const Job& job) const {
     arguments.insert(arguments.end(), {"--model", options_.model});
   }
   arguments.insert(arguments.end(),
-                   {"--batch-size", std::to_string(job.shape.batch), "--sequence-length", std::to_string(job.shape.sequence),
-                    "--steps", std::to_string(job.pauses.back()), "--pause-after", fmt::format("{}", fmt::join(job.pauses, ",")),
-                    "--threads", std::to_string(options_.threads)});
+                   {"--dtype", options_.dtype, "--batch-size", std::to_string(job.shape.batch), "--sequence-length",
+                    std::to_string(job.shape.sequence), "--steps", std::to_string(job.pauses.back()), "--pause-after",
+                    fmt::format("{}", fmt::join(job.pauses, ",")), "--threads", std::to_string(options_.threads)});
   return arguments;
 }
 

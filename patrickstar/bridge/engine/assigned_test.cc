@@ -4,11 +4,13 @@
 #include <gtest/gtest.h>
 #include <torch/serialize.h>
 
+#include <cerrno>
 #include <functional>
 #include <sstream>
 #include <string>
 
 #include "patrickstar/bridge/engine/update_test_util.h"
+#include "patrickstar/core/io/testing/faulty_file_ops.h"
 
 namespace patrickstar::bridge {
 namespace {
@@ -58,6 +60,80 @@ TEST_P(Assigned, AnotherParametersGradientMayServe) {
     const auto shared = after_a_step([](UpdateRig& rig) { rig.weight(1).mutable_grad() = rig.weight(2).grad(); }, budget);
     EXPECT_TRUE(same(shared, expected));
   }
+}
+
+TEST_P(Assigned, AnEarlierGradientMayBePutBackWhereItsBytesAreStillThere) {
+  for (const Bytes budget : {kTight, kRoomy}) {
+    const auto expected = after_a_step([](UpdateRig&) {}, budget);
+    const auto put_back = after_a_step(
+        [](UpdateRig& rig) {
+          const at::Tensor earlier = rig.weight(1).grad();
+          rig.weight(1).mutable_grad() = at::Tensor();
+          rig.weight(1).mutable_grad() = earlier;
+        },
+        budget);
+    EXPECT_TRUE(same(put_back, expected));
+  }
+  UpdateRig rig(UpdateTiming::kDeferred, GetParam());
+  rig.step();
+  rig.backward();
+  const at::Tensor earlier = rig.weight(1).grad();
+  rig.optimizer->zero_grad();
+  rig.backward();
+  rig.weight(1).mutable_grad() = earlier;  // the next one lies in its place
+  EXPECT_THAT(error_of([&] { rig.optimizer->step(); }), HasSubstr("earlier backward"));
+  rig.optimizer->zero_grad();
+}
+
+TEST_P(Assigned, AGradientOfAnotherShapeIsRefused) {
+  for (const Bytes budget : {kTight, kRoomy}) {
+    UpdateRig rig(UpdateTiming::kDeferred, GetParam(), &posix_file_ops(), budget);
+    rig.weight(1).mutable_grad() = at::ones({2 * kWidth, kWidth}, at::kBFloat16);
+    EXPECT_THAT(error_of([&] { rig.optimizer->step(); }), AllOf(HasSubstr("1.weight"), HasSubstr("[1024, 512], not [512, 512]")));
+    rig.optimizer->zero_grad();
+  }
+}
+
+TEST_P(Assigned, AGradientCountsWithoutABackwardWhateverTheSchedule) {
+  std::vector<std::vector<at::Tensor>> found;
+  for (const UpdateTiming timing : {UpdateTiming::kAtStep, UpdateTiming::kDeferred, UpdateTiming::kOverlapped}) {
+    UpdateRig rig(timing, GetParam());
+    rig.step();
+    for (int i = 0; i < 2; ++i) {
+      rig.weight(2).mutable_grad() = at::full({kWidth, kWidth}, 0.25, at::kBFloat16);
+      EXPECT_EQ(error_of([&] { rig.optimizer->step(); }), "");
+      rig.optimizer->zero_grad();
+    }
+    rig.step();
+    found.push_back(rig.values());
+  }
+  EXPECT_TRUE(same(found[1], found[0]));
+  EXPECT_TRUE(same(found[2], found[0]));
+}
+
+TEST_P(Assigned, AGradientThatCouldNotBeTakenIsTakenByStepAgain) {
+  FaultyFileOps files;
+  const auto run = [&](bool fails) {
+    UpdateRig rig(UpdateTiming::kDeferred, GetParam(), &files);
+    rig.step();
+    {
+      const at::NoGradGuard no_grad;
+      rig.weight(1).mul_(0.5);  // the master has to take it over before the gradient takes the place
+    }
+    rig.weight(1).mutable_grad() = at::full({kWidth, kWidth}, 0.25, at::kBFloat16);
+    if (fails) {
+      rig.send_tiles_down();
+      files.fail_every(FileCall::kRead, 1, EIO);
+      EXPECT_NE(error_of([&] { rig.optimizer->step(); }), "");
+      EXPECT_GT(files.injected(FileCall::kRead), 0);
+      files.fail_every(FileCall::kRead, 0, 0);
+    }
+    EXPECT_EQ(error_of([&] { rig.optimizer->step(); }), "");
+    rig.optimizer->zero_grad();
+    return rig.values();
+  };
+  const auto expected = run(false);
+  EXPECT_TRUE(same(run(true), expected));
 }
 
 TEST_P(Assigned, AGradientThatIsOnlyHeldIsNotApplied) {

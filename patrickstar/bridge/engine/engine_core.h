@@ -58,6 +58,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
 
   GradientNorm gradient_norm = GradientNorm::kWhenAsked;
   // Which gradients lie in chunks of their own, or are about to: chunks that hold none are discarded under it.
+  // Taken after the UpdateQueue's mutex, never before.
   std::mutex gradient_places;
 
  private:

@@ -45,11 +45,12 @@ class GradientBacking final : public StorageBacking {
   const void* kept() const { return kept_.get(); }
   c10::DataPtr take_kept() { return std::move(kept_); }
   void consume() {
+    consumed_ = true;
     kept_.clear();
     go("was consumed by step(): its memory is the parameter's (14 B/param). Use zero_grad(set_to_none=true), or attach with "
        "gradient chunks to keep it");
   }
-  bool is_of(const Parameter& parameter) const { return parameter_ == &parameter; }
+  bool consumed_by(const Parameter& parameter) const { return consumed_ && parameter_ == &parameter; }
   // The next one has taken its place while somebody still holds it.
   void supersede() {
     if (kept_.get() == nullptr)
@@ -74,6 +75,7 @@ class GradientBacking final : public StorageBacking {
   Parameter* const parameter_;
   const std::shared_ptr<EngineCore> core_;
   c10::DataPtr kept_;
+  bool consumed_ = false;
   std::string gone_;  // where its bytes are lost: what an access is told
 };
 
@@ -144,15 +146,23 @@ void Parameter::take_assigned_gradient() {
   if (slot.has_storage()) {
     auto* const backing = static_cast<StorageBacking*>(context_of(slot.storage().unsafeGetStorageImpl(), &managed_deleter));
     auto* const managed = dynamic_cast<GradientBacking*>(backing);
-    if (managed != nullptr && managed->is_of(*this)) return;
-    if (backing != nullptr) slot = slot.clone();  // another parameter's
+    if (managed != nullptr && (managed == gradient_ || managed->consumed_by(*this))) return;
+    if (backing != nullptr)
+      slot = slot.clone();  // another parameter's, or an earlier one, which says so where its bytes are gone
   }
-  if (training_ == Training::kFrozen) {
-    throw Error(Status(StatusCode::kInvalidArgument, "[optimizer] " + name() +
-                                                         " has a gradient but was frozen when it was attached, so it has no "
-                                                         "optimizer state: set requires_grad before attach()"));
+  const auto refuse = [&](const std::string& why) {
+    throw Error(Status(StatusCode::kInvalidArgument, "[optimizer] " + name() + " has a gradient but " + why));
+  };
+  if (slot.sizes() != parameter.sizes()) refuse("of shape " + c10::str(slot.sizes()) + ", not " + c10::str(parameter.sizes()));
+  if (training_ == Training::kFrozen)
+    refuse("was frozen when it was attached, so it has no optimizer state: set requires_grad before attach()");
+  const at::Tensor assigned = slot;
+  try {
+    gradient_arrived();
+  } catch (...) {
+    slot = assigned;  // step() again takes it
+    throw;
   }
-  gradient_arrived();
 }
 
 void Parameter::gradient_arrived() {
@@ -373,6 +383,7 @@ void Parameter::gradient_died(GradientBacking* backing) {
 void Parameter::discard_dead_gradients() {
   ModelData& data = core_->data();
   const ChunkId chunk = data.layout().place(id_).chunk;
+  const auto updates = core_->updates().lock();
   const std::lock_guard lock(core_->gradient_places);
   for (const TensorId other : data.layout().chunk(chunk).tensors) {
     const Parameter& neighbour = core_->parameter(other);

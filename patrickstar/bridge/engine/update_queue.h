@@ -34,6 +34,8 @@ class UpdateQueue {
   // Lets the parameter's passing gradient go; what tiles that are left were to read from it (`passing`, by tile of the tensor) is
   // copied into the parameter's place. False: it has one, but no update is due.
   bool settle(TensorId tensor, const std::vector<bool>& passing);
+  // No update is put, run or ended meanwhile by another thread. Comes before EngineCore::gradient_places.
+  std::unique_lock<std::recursive_mutex> lock() const { return std::unique_lock(mutex_); }
   // Whether the tensor's gradient lies in autograd's memory until step() or later, not only while its tiles pass.
   bool reads_kept(TensorId tensor) const;
 

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/engine.h>
+#include <torch/csrc/autograd/graph_task.h>
 
 #include <algorithm>
 #include <atomic>
@@ -99,7 +100,8 @@ class Overlapped final : public Deferred {
     parameter.updated_in_backward = true;
     // The engine runs the callback only at the end of a backward in which nothing was thrown. It is that of the innermost
     // backward: one that is broken off around or beside another that ended is not noticed before its own next gradient.
-    if (!under_way_->exchange(true)) {
+    const bool in_backward = torch::autograd::get_current_graph_task_id() != -1;  // not where step() takes one that was assigned
+    if (in_backward && !under_way_->exchange(true)) {
       torch::autograd::Engine::get_default_engine().queue_callback([under_way = under_way_] { under_way->store(false); });
     }
     // From here on it is due, so what fails is only put off: to step(), or to whoever needs it next, who is told if it fails

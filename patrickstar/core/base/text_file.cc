@@ -21,10 +21,10 @@ bool put(const std::string& path, std::string_view text) {
   return file != nullptr && std::fclose(file) == 0 && written;
 }
 
-// Where it is written first: the same path where a rename would replace something that is no file.
+// Where it is written first: the same path where a rename would replace something that is no file, links among it.
 std::string beside(const std::string& path) {
   struct stat info {};
-  if (stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) return path;
+  if (lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) return path;
   return fmt::format("{}.{}", path, getpid());
 }
 
@@ -42,7 +42,7 @@ Status check_text_file(std::string_view part, const std::string& path) {
   struct stat info {};
   if (stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) return cannot(part, path, EISDIR);
   const std::string first = beside(path);
-  if (first == path) return access(path.c_str(), W_OK) == 0 ? Status() : cannot(part, path, errno);
+  if (first == path) return access(path.c_str(), W_OK) == 0 || errno == ENOENT ? Status() : cannot(part, path, errno);
   if (!put(first, "")) return cannot(part, path, errno);
   unlink(first.c_str());
   return {};

@@ -60,6 +60,18 @@ TEST_F(TextFile, WhatCannotBeWrittenIsNamedBeforehandToo) {
   }
 }
 
+TEST_F(TextFile, ALinkIsFollowedAndNotReplaced) {
+  const std::string link = folder_ + "/link";
+  const std::string target = folder_ + "/target";
+  std::filesystem::create_symlink(target, link);
+  for (const std::string text : {"made through it", "cut"}) {
+    EXPECT_TRUE(check_text_file("summary", link).ok());
+    EXPECT_TRUE(write_text_file("summary", link, text).ok());
+    EXPECT_EQ(contents(target), text);
+  }
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+}
+
 TEST_F(TextFile, APipeIsWrittenAndNotReplaced) {
   const std::string path = folder_ + "/pipe";
   ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);

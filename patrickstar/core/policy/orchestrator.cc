@@ -107,7 +107,9 @@ void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& 
   if (on_track_) peaks_[follower_.moment()] = std::max(peaks_[follower_.moment()], facts.non_model);
   const Position before = follower_.position();
   const auto match = follower_.granted(accesses);
-  if (before >= 0 && follower_.position() / steps(1) > before / steps(1) && !std::exchange(step_ended_, false)) {
+  const Position now = follower_.position();
+  const bool begins = now >= 0 && (before < 0 || now / steps(1) > before / steps(1));
+  if (begins && !std::exchange(step_ended_, false)) {
     peaks_.assign(plan_.trace.moments.size(), 0);
     kept_gave_way_ = false;
   }
