@@ -136,7 +136,6 @@ class EngineTrainer final : public Trainer {
     summary->late = stats.late;
     summary->stalled_seconds = static_cast<double>(stats.stalled) * 1e-9;
     summary->orchestration = runtime_->orchestrator_stats();
-    transfers_so_far_ = transfers_.steps();
     const Orchestrator* orchestrator = runtime_->orchestrator();
     const Trace* trace = orchestrator != nullptr ? orchestrator->trace() : nullptr;
     if (report_ == Report::kWanted) report_chunks(trace, summary);
@@ -160,7 +159,7 @@ class EngineTrainer final : public Trainer {
   }
 
   void write_files() override {
-    if (!transfers_path_.empty()) bridge::throw_if_error(save_transfers(transfers_so_far_, transfers_path_));
+    if (!transfers_path_.empty()) bridge::throw_if_error(save_transfers(transfers_.steps(), transfers_path_));
     if (trace_path_.empty()) return;
     if (trace_.has_value()) return bridge::throw_if_error(save_trace(*trace_, trace_path_));
     log_info("no --trace written: nothing had to leave memory, or there were fewer than 3 steps, so no step was planned from");
@@ -187,7 +186,6 @@ class EngineTrainer final : public Trainer {
   FanOutSink events_;  // goes last
   Report report_ = Report::kNone;
   TransferLog transfers_;
-  std::vector<StepTransfers> transfers_so_far_;
   std::optional<Trace> trace_;
   std::string trace_path_;
   std::string transfers_path_;

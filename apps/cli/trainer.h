@@ -44,7 +44,7 @@ class Trainer {
   virtual void report_steps(TrainSummary* summary) = 0;
   // What the process took so far, whatever for: peaks, bytes moved. Once a summary.
   virtual void report_use(TrainSummary* summary) = 0;
-  // The files of --trace and --transfers, as they were at the last report_steps(). Throws Error.
+  // The files of --trace, as it was at the last report_steps(), and --transfers. Throws Error.
   virtual void write_files() {}
   // Whether an operator failed for want of room: its own exception does not say so, because it is the armed storage's.
   virtual bool ran_out_of_room() const = 0;

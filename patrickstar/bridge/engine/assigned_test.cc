@@ -18,16 +18,6 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-template <class Action>
-std::string error_of(const Action& action) {
-  try {
-    action();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "";
-}
-
 class Assigned : public testing::TestWithParam<GradientPlacement> {
  protected:
   // What a step leaves when `change` comes between backward and step().

@@ -171,11 +171,7 @@ void Parameter::gradient_arrived() {
   if (!parameter.defined() || !parameter.grad().defined()) return;
   throw_if_error(check_storage());
   at::Tensor& slot = parameter.mutable_grad();
-  c10::StorageImpl* storage = slot.has_storage() ? slot.storage().unsafeGetStorageImpl() : nullptr;
-  if (storage != nullptr && gradient_ != nullptr &&
-      context_of(storage, &managed_deleter) == static_cast<StorageBacking*>(gradient_)) {
-    return core_->gradient_arrived(*this);  // accumulated where it lies, by an operator that made the sum of squares stale
-  }
+  if (has_gradient()) return core_->gradient_arrived(*this);  // accumulated where it lies, which made the sum of squares stale
   const at::Tensor gradient = dense_like_parameter(slot);
   throw_if_error(core_->updates().complete(id_));  // one that is due reads the gradient before
   if (keep_gradient(gradient)) return core_->gradient_arrived(*this);

@@ -17,16 +17,6 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-template <class Action>
-std::string error_of(const Action& action) {
-  try {
-    action();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "";
-}
-
 auto names_the_disk_error() { return AllOf(HasSubstr("chunk "), HasSubstr(std::strerror(EIO))); }
 
 class UpdateFaults : public testing::TestWithParam<GradientPlacement> {

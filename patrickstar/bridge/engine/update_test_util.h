@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "patrickstar/bridge/engine/chunked_adamw.h"
@@ -20,6 +21,17 @@ constexpr int kLayers = 4;
 // Too tight for gradients to stay beside their parameters, and roomy enough for it.
 constexpr Bytes kTight = 20 * kMiB;
 constexpr Bytes kRoomy = 256 * kMiB;
+
+// What the action throws; empty: nothing.
+template <class Action>
+std::string error_of(const Action& action) {
+  try {
+    action();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "";
+}
 
 struct UpdateRig {
   explicit UpdateRig(UpdateTiming timing, GradientPlacement gradients = GradientPlacement::kInParameter,
