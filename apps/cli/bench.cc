@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "apps/cli/bench/setting.h"
+#include "apps/cli/output.h"
 #include "apps/cli/summary.h"
 #include "patrickstar/core/base/text.h"
 #include "patrickstar/core/base/text_file.h"
@@ -20,11 +21,6 @@ namespace patrickstar::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-int fail(int code, const std::string& text) {
-  std::fprintf(stderr, "patrickstar: error: %s\n", text.substr(0, text.find('\n')).c_str());
-  return code;
-}
 
 void say(const std::string& line) {
   static const auto start = std::chrono::steady_clock::now();
@@ -102,7 +98,7 @@ class Report {
     json_["machine"]["load_after"] = load_average();
     json_["settings"] = Json::array();
     for (const BenchRow& row : rows) json_["settings"].push_back(row_json(row));
-    return write_text_file("bench", path_, json_.dump(1) + "\n");
+    return write_text_file("bench", path_, json_text(json_, 1));
   }
 
  private:

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "apps/cli/output.h"
 #include "patrickstar/core/base/text.h"
 #include "patrickstar/core/base/text_file.h"
 #include "patrickstar/core/sim/layout_search.h"
@@ -50,7 +51,7 @@ std::string to_json(const LayoutArguments& a, const ReplayTiers& tiers, const La
                      {"candidates", candidates},
                      {"chosen", search.chosen},
                      {"reason", search.reason}};
-  return json.dump(2) + "\n";
+  return json_text(json, 2);
 }
 
 std::string to_text(const LayoutArguments& a, const ReplayTiers& tiers, const LayoutSearch& search) {
@@ -73,11 +74,6 @@ std::string to_text(const LayoutArguments& a, const ReplayTiers& tiers, const La
   text += search.reason + "\n";
   text += "The order is that within what is attached together: parts of a model that is built block by block keep theirs.\n";
   return text;
-}
-
-int fail(int code, const std::string& text) {
-  std::fprintf(stderr, "patrickstar: error: %s\n", text.substr(0, text.find('\n')).c_str());
-  return code;
 }
 
 }  // namespace
@@ -124,8 +120,9 @@ int run_layout(const LayoutArguments& arguments) {
   if (!report.ok()) return fail(1, report.status().message());
   std::fputs(report.value().text.c_str(), stdout);
   if (arguments.output.empty()) return 0;
-  if (Status status = write_text_file("layout", arguments.output, layout_text(report.value().chosen)); !status.ok())
-    return fail(1, status.message());
+  const auto text = layout_text(report.value().chosen);
+  if (!text.ok()) return fail(1, text.status().message());
+  if (Status status = write_text_file("layout", arguments.output, text.value()); !status.ok()) return fail(1, status.message());
   return 0;
 }
 

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "apps/cli/output.h"
 #include "patrickstar/core/base/text.h"
 #include "patrickstar/core/policy/registry.h"
 #include "patrickstar/core/sim/bounds.h"
@@ -128,7 +129,7 @@ std::string to_json(const ReplayArguments& a, const Outcome& o) {
     json["orchestration"] = {{"following", o.plan->following}, {"plans", o.plan->plans},   {"deviations", o.plan->deviations},
                              {"retraces", o.plan->retraces},   {"forced", o.plan->forced}, {"reserve_bytes", o.plan->reserve}};
   }
-  return json.dump(2) + "\n";
+  return json_text(json, 2);
 }
 
 std::string to_text(const ReplayArguments& a, const Outcome& o) {
@@ -154,11 +155,6 @@ std::string to_text(const ReplayArguments& a, const Outcome& o) {
                         format_bytes(o.plan->reserve));
   }
   return text;
-}
-
-int fail(int code, const std::string& text) {
-  std::fprintf(stderr, "patrickstar: error: %s\n", text.substr(0, text.find('\n')).c_str());
-  return code;
 }
 
 }  // namespace

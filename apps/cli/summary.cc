@@ -11,6 +11,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "apps/cli/output.h"
 #include "patrickstar/core/base/text.h"
 
 namespace patrickstar::cli {
@@ -174,7 +175,7 @@ std::string to_json(const TrainSummary& s, const TrainOptions& options, const Tr
   json["seed"] = options.seed;
   json["interrupted"] = s.interrupted;
   json["options"] = options_json(options, plan);
-  return json.dump(2) + "\n";
+  return json_text(json, 2);
 }
 
 std::string to_text(const TrainSummary& s) {

@@ -14,6 +14,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "apps/cli/output.h"
 #include "apps/cli/progress.h"
 #include "apps/cli/summary.h"
 #include "apps/cli/token_data.h"
@@ -31,12 +32,6 @@ namespace {
 std::atomic<bool> stop_asked{false};  // by a signal, whose handler can reach nothing else
 
 void ask_to_stop(int) { stop_asked.store(true); }
-
-int fail(int code, const std::string& text) {
-  const std::string line = text.substr(0, text.find('\n'));  // LibTorch adds its own stack
-  std::fprintf(stderr, "patrickstar: error: %s\n", line.c_str());
-  return code;
-}
 
 at::Tensor to_tensor(const std::vector<std::int64_t>& values, std::int64_t rows) {
   return at::tensor(values, at::kLong).view({rows, -1});

@@ -796,6 +796,10 @@ class DataFormats(Case):
         self.assertEqual(bits(train(*TINY, data=write("bytes.txt", content)).summary),
                          bits(train(*TINY, data=bin_file("words.bin", list(content))).summary))
 
+    def test_a_path_that_is_not_utf8(self):
+        done = train(*TINY, data=write(os.fsdecode(b"caf\xe9.txt"), bytes(tokens())))
+        self.assertTrue(done.summary["options"]["data"].endswith("caf\ufffd.txt"), done.summary["options"]["data"])
+
     def test_it_learns(self):
         losses = train(*TINY, "--steps", "30", "--lr", "3e-3", "--repeat-batch").summary["losses"]
         self.assertLess(losses[-1], 0.7 * losses[0])

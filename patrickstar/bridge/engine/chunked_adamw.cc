@@ -1,5 +1,7 @@
 #include "patrickstar/bridge/engine/chunked_adamw.h"
 
+#include <utility>
+
 #include "patrickstar/bridge/engine/adamw_groups.h"
 #include "patrickstar/bridge/engine/error.h"
 #include "patrickstar/core/optim/grad_norm.h"
@@ -59,7 +61,7 @@ std::optional<AdamWFactors> ChunkedAdamW::take_factors(Parameter& parameter) {
     if (found == group_of_.end()) return std::nullopt;
   }
   const AdamWOptions options = adamw_options(param_groups()[found->second]);
-  return adamw_factors(options, ++parameter.step, grad_scale_);
+  return adamw_factors(options, ++parameter.step, std::exchange(parameter.grad_scale, 1.0));
 }
 
 double ChunkedAdamW::clip_grad_norm_(double max_norm) {
@@ -75,7 +77,10 @@ double ChunkedAdamW::clip_grad_norm_(double max_norm) {
     if (parameter->has_gradient()) sums.push_back(parameter->gradient_sum_of_squares());
   }
   const double norm = global_norm(sums);
-  grad_scale_ = clip_coefficient(norm, max_norm);
+  const double scale = clip_coefficient(norm, max_norm);
+  for (const auto& parameter : core_->parameters()) {
+    if (parameter->has_gradient()) parameter->grad_scale = scale;
+  }
   return norm;
 }
 
@@ -98,7 +103,6 @@ torch::Tensor ChunkedAdamW::step(LossClosure closure) {
   }
   take_assigned_gradients();
   schedule_->step();
-  grad_scale_ = 1.0;
   ++steps_;
   end_step();
   return loss;

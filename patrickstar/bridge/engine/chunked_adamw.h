@@ -34,8 +34,9 @@ class ChunkedAdamW final : public torch::optim::Optimizer {
   // that failed here. After the last call it again before zero_grad(): it goes on with the tiles that are left, and nothing is
   // lost.
   torch::Tensor step(LossClosure closure = nullptr) override;
-  // The global norm of all gradients, and the factor by which the next step() scales them so that it is at most `max_norm`.
-  // Exact: the same bits for every budget. Throws Error; with kOverlapped always.
+  // The global norm of all gradients, and the factor by which the next update scales them so that it is at most `max_norm`.
+  // Exact: the same bits for every budget. A gradient that arrives afterwards is not scaled; one that is added to a scaled
+  // gradient is refused in its backward. Throws Error; with kOverlapped always.
   double clip_grad_norm_(double max_norm);
 
  private:
@@ -44,7 +45,6 @@ class ChunkedAdamW final : public torch::optim::Optimizer {
   void end_step();
 
   std::shared_ptr<EngineCore> core_;
-  double grad_scale_ = 1.0;
   std::int64_t steps_ = 0;
   std::unordered_map<const c10::TensorImpl*, std::size_t> group_of_;
   std::unique_ptr<UpdateSchedule> schedule_;

@@ -66,10 +66,13 @@ class Parameter {
 
   // autograd has put a gradient into tensor().grad(). Throws Error.
   void gradient_arrived();
-  // Takes a gradient that the user put there, as if it had arrived. Throws Error; also where it can never be taken.
+  // Takes a gradient that the user put there, as if it had arrived. Throws Error; also where it can never be taken, and where
+  // it was consumed by a step() that has ended.
   void take_assigned_gradient();
   // Whether tensor().grad() is a gradient that is ours and not consumed.
   bool has_gradient() const;
+  // A step() came to its end.
+  void step_ended();
   // Where the gradient is when autograd's own memory holds it; null when it lies in chunk space (or there is none).
   const void* gradient_beside() const;
   bool gradient_kept() const;  // in autograd's own memory until step()
@@ -87,12 +90,14 @@ class Parameter {
   bool has_passing() const { return passing_.defined(); }
 
   bool updated_in_backward = false;  // since the last step(), by an overlapped schedule
+  double grad_scale = 1.0;           // of the gradient it has, by clipping; taken by the update
   std::int64_t step = 0;             // updates so far (torch.optim.AdamW's per-parameter step)
 
  private:
   friend class ValueBacking;
   friend class GradientBacking;
   class Placing;
+  StorageBacking* backing_of_grad() const;
   bool keep_gradient(const at::Tensor& gradient);
   // `passing`, `left_out`: by tile of the tensor, whether it is read where it is, or not copied; empty: all is copied.
   void put_gradient(const at::Tensor& gradient, PlaceHolds place_holds, const std::vector<bool>& passing = {});

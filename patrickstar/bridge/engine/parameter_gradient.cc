@@ -51,6 +51,9 @@ class GradientBacking final : public StorageBacking {
        "gradient chunks to keep it");
   }
   bool consumed_by(const Parameter& parameter) const { return consumed_ && parameter_ == &parameter; }
+  // The step() that consumed it has ended: another one cannot apply it again.
+  void step_ended() { spent_ = consumed_; }
+  bool spent() const { return spent_; }
   // The next one has taken its place while somebody still holds it.
   void supersede() {
     if (kept_.get() == nullptr)
@@ -76,6 +79,7 @@ class GradientBacking final : public StorageBacking {
   const std::shared_ptr<EngineCore> core_;
   c10::DataPtr kept_;
   bool consumed_ = false;
+  bool spent_ = false;
   std::string gone_;  // where its bytes are lost: what an access is told
 };
 
@@ -130,12 +134,20 @@ at::Tensor Parameter::dense_like_parameter(const at::Tensor& gradient) const {
   return dense;
 }
 
-bool Parameter::has_gradient() const {
-  if (gradient_ == nullptr) return false;  // (consumed ones too)
+// Behind tensor().grad(); null: there is none, or it is not ours.
+StorageBacking* Parameter::backing_of_grad() const {
   const at::Tensor parameter = tensor();
-  if (!parameter.defined() || !parameter.grad().defined() || !parameter.grad().has_storage()) return false;
-  return context_of(parameter.grad().storage().unsafeGetStorageImpl(), &managed_deleter) ==
-         static_cast<StorageBacking*>(gradient_);
+  if (!parameter.defined() || !parameter.grad().defined() || !parameter.grad().has_storage()) return nullptr;
+  return static_cast<StorageBacking*>(context_of(parameter.grad().storage().unsafeGetStorageImpl(), &managed_deleter));
+}
+
+bool Parameter::has_gradient() const {
+  return gradient_ != nullptr && backing_of_grad() == static_cast<StorageBacking*>(gradient_);  // not a consumed one
+}
+
+void Parameter::step_ended() {
+  updated_in_backward = false;
+  if (auto* const gradient = dynamic_cast<GradientBacking*>(backing_of_grad()); gradient != nullptr) gradient->step_ended();
 }
 
 void Parameter::take_assigned_gradient() {
@@ -143,16 +155,18 @@ void Parameter::take_assigned_gradient() {
   const at::Tensor parameter = tensor();
   if (!parameter.defined() || released_ || !parameter.grad().defined()) return;
   at::Tensor& slot = parameter.mutable_grad();
-  if (slot.has_storage()) {
-    auto* const backing = static_cast<StorageBacking*>(context_of(slot.storage().unsafeGetStorageImpl(), &managed_deleter));
-    auto* const managed = dynamic_cast<GradientBacking*>(backing);
-    if (managed != nullptr && (managed == gradient_ || managed->consumed_by(*this))) return;
-    if (backing != nullptr)
-      slot = slot.clone();  // another parameter's, or an earlier one, which says so where its bytes are gone
-  }
   const auto refuse = [&](const std::string& why) {
     throw Error(Status(StatusCode::kInvalidArgument, "[optimizer] " + name() + " has a gradient but " + why));
   };
+  if (auto* const backing = backing_of_grad(); backing != nullptr) {
+    auto* const managed = dynamic_cast<GradientBacking*>(backing);
+    if (managed != nullptr && managed == gradient_) return;
+    if (managed != nullptr && managed->consumed_by(*this)) {
+      if (!managed->spent()) return;
+      refuse("one that an earlier step() consumed (14 B/param), which cannot be applied again: zero_grad() after step()");
+    }
+    slot = slot.clone();  // another parameter's, or an earlier one, which says so where its bytes are gone
+  }
   if (slot.sizes() != parameter.sizes()) refuse("of shape " + c10::str(slot.sizes()) + ", not " + c10::str(parameter.sizes()));
   if (training_ == Training::kFrozen)
     refuse("was frozen when it was attached, so it has no optimizer state: set requires_grad before attach()");
@@ -171,7 +185,13 @@ void Parameter::gradient_arrived() {
   if (!parameter.defined() || !parameter.grad().defined()) return;
   throw_if_error(check_storage());
   at::Tensor& slot = parameter.mutable_grad();
-  if (has_gradient()) return core_->gradient_arrived(*this);  // accumulated where it lies, which made the sum of squares stale
+  if (has_gradient()) {  // accumulated where it lies, which made the sum of squares stale
+    if (grad_scale == 1.0) return core_->gradient_arrived(*this);
+    throw Error(Status(StatusCode::kInvalidArgument, "[optimizer] " + name() +
+                                                         " got a gradient on top of one that clip_grad_norm_() scales: clip "
+                                                         "after the last backward() of a step, or call zero_grad() first"));
+  }
+  grad_scale = 1.0;  // what was clipped is gone
   const at::Tensor gradient = dense_like_parameter(slot);
   throw_if_error(core_->updates().complete(id_));  // one that is due reads the gradient before
   if (keep_gradient(gradient)) return core_->gradient_arrived(*this);

@@ -42,7 +42,7 @@ class Deferred : public UpdateSchedule {
     }
     run();
     all_put_ = false;
-    for (const auto& parameter : core_->parameters()) parameter->updated_in_backward = false;
+    for (const auto& parameter : core_->parameters()) parameter->step_ended();
   }
 
  protected:

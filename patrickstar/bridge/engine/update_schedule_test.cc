@@ -41,6 +41,33 @@ TEST_P(UpdateScheduleTest, AnUpdateThatIsPutOffUsesTheHyperparametersOfItsStep) 
   EXPECT_FALSE(rig.due(0) || rig.due(3));
 }
 
+TEST_P(UpdateScheduleTest, ClippingEndsWithTheGradientsItWasFor) {
+  const auto loop = [](UpdateRig& rig, bool clip_what_is_dropped) {
+    for (int step = 0; step < 2; ++step) {
+      rig.backward();
+      if (clip_what_is_dropped) rig.optimizer->clip_grad_norm_(1e-4);
+      rig.optimizer->zero_grad();  // as after a step() that failed
+      rig.step();
+    }
+  };
+  const auto expected = at_step(GetParam(), [&](UpdateRig& rig) { loop(rig, false); });
+  UpdateRig rig(UpdateTiming::kDeferred, GetParam());
+  loop(rig, true);
+  EXPECT_TRUE(same(rig.values(), expected));
+}
+
+TEST_P(UpdateScheduleTest, AGradientOnTopOfAClippedOneIsRefused) {
+  const auto expected = at_step(GetParam(), [](UpdateRig& rig) { rig.step(); });
+  UpdateRig rig(UpdateTiming::kDeferred, GetParam());
+  rig.backward();
+  rig.optimizer->clip_grad_norm_(1e-4);
+  EXPECT_THAT(error_of([&] { rig.backward(); }), HasSubstr("clip after the last backward()"));
+  EXPECT_THAT(error_of([&] { rig.optimizer->step(); }), HasSubstr("step() did nothing"));
+  rig.optimizer->zero_grad();
+  rig.step();
+  EXPECT_TRUE(same(rig.values(), expected));
+}
+
 TEST_P(UpdateScheduleTest, AWriteAfterStepComesAfterTheUpdate) {
   const auto loop = [](UpdateRig& rig) {
     for (int step = 0; step < 3; ++step) {
@@ -208,6 +235,24 @@ TEST(UpdateSchedule, AGradientThatNoUpdateFollowsLiesWhereItBelongs) {
   }
   // Autograd's queue of this thread holds nodes of a backward that failed, and so our parameters, until it runs another.
   at::ones({1}).requires_grad_().sum().backward();
+}
+
+TEST(UpdateSchedule, AGradientThatAStepConsumedIsNotPassedOverInSilence) {
+  const auto expected = at_step(GradientPlacement::kInParameter, [](UpdateRig& rig) {
+    rig.step();
+    rig.step();
+  });
+  for (const UpdateTiming timing : {UpdateTiming::kAtStep, UpdateTiming::kDeferred, UpdateTiming::kOverlapped}) {
+    for (const Bytes budget : {kTight, kRoomy}) {
+      UpdateRig rig(timing, GradientPlacement::kInParameter, &posix_file_ops(), budget);
+      rig.backward();
+      rig.optimizer->step();
+      EXPECT_THAT(error_of([&] { rig.optimizer->step(); }), HasSubstr("an earlier step() consumed"));
+      rig.optimizer->zero_grad();
+      rig.step();
+      EXPECT_TRUE(same(rig.values(), expected));
+    }
+  }
 }
 
 TEST(UpdateSchedule, StepTwiceWithTheSameGradientUpdatesTwiceAsTorchDoes) {

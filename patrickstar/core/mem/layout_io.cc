@@ -65,7 +65,7 @@ std::optional<std::string> read(const Json& json, ChosenLayout* layout) {
 
 }  // namespace
 
-std::string layout_text(const ChosenLayout& layout) {
+Result<std::string> layout_text(const ChosenLayout& layout) {
   Json tensors = Json::array();
   for (const TensorSpec& tensor : layout.tensors) {
     tensors.push_back({{"name", tensor.name},
@@ -78,7 +78,12 @@ std::string layout_text(const ChosenLayout& layout) {
                      {"order", layout.order},
                      {"reason", layout.reason},
                      {"tensors", tensors}};
-  return json.dump(2) + "\n";
+  try {
+    return json.dump(2) + "\n";
+  } catch (const Json::exception&) {  // replaced characters would be other names
+    return Status(StatusCode::kInvalidArgument,
+                  "[layout] a tensor's name is not UTF-8, so it cannot be written as JSON: name the model's modules in UTF-8");
+  }
 }
 
 Result<ChosenLayout> load_layout(const std::string& path) {

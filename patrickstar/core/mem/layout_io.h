@@ -16,7 +16,8 @@ struct ChosenLayout {
   std::vector<TensorSpec> tensors;  // in the order of placement; names differ
 };
 
-std::string layout_text(const ChosenLayout& layout);
+// Error: kInvalidArgument, a name is not UTF-8.
+Result<std::string> layout_text(const ChosenLayout& layout);
 // Errors: kIoError; kInvalidArgument "[layout] <path>: ...".
 Result<ChosenLayout> load_layout(const std::string& path);
 

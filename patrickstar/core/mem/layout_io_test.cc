@@ -21,7 +21,7 @@ class LayoutIo : public testing::Test {
   }
   // The example with `from` replaced.
   Result<ChosenLayout> changed(const std::string& from, const std::string& to) {
-    std::string text = layout_text(example_);
+    std::string text = layout_text(example_).value();
     const std::size_t at = text.find(from);
     EXPECT_NE(at, std::string::npos) << from;
     return load(text.replace(at, from.size(), to));
@@ -35,12 +35,20 @@ class LayoutIo : public testing::Test {
 };
 
 TEST_F(LayoutIo, WhatIsWrittenIsRead) {
-  const auto loaded = load(layout_text(example_));
+  const auto loaded = load(layout_text(example_).value());
   ASSERT_TRUE(loaded.ok()) << loaded.status().message();
   EXPECT_EQ(loaded.value().options, example_.options);
   EXPECT_EQ(loaded.value().order, example_.order);
   EXPECT_EQ(loaded.value().reason, example_.reason);
   EXPECT_EQ(loaded.value().tensors, example_.tensors);
+}
+
+TEST_F(LayoutIo, ANameThatJsonCannotHoldIsRefused) {
+  ChosenLayout latin1 = example_;
+  latin1.tensors[0].name = "caf\xe9.weight";
+  const auto text = layout_text(latin1);
+  ASSERT_FALSE(text.ok());
+  EXPECT_THAT(text.status().message(), HasSubstr("not UTF-8"));
 }
 
 TEST_F(LayoutIo, WhatIsWrongIsSaidWithTheFilesName) {
@@ -51,7 +59,7 @@ TEST_F(LayoutIo, WhatIsWrongIsSaidWithTheFilesName) {
     EXPECT_THAT(loaded.status().message(), HasSubstr(what));
   };
   expect(load(""), "no JSON");
-  expect(load(layout_text(example_).substr(0, 100)), "no JSON");
+  expect(load(layout_text(example_).value().substr(0, 100)), "no JSON");
   expect(load("[]"), "\"format\"");
   expect(changed("layout 1", "layout 2"), "\"format\"");
   for (const char* wrong : {"0", "-1", "1.5", "\"65536\"", "null", "100000000000000000000"})
