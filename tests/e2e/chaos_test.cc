@@ -1,6 +1,6 @@
 // Contract 2 on bad days: 50 steps with layer drop, evaluation passes at odd moments, and reads and writes of the disk that
-// complete in another order than they came, under planned prefetch and every update schedule. Losses of every step, and weights,
-// masters and moments at the end, are bit for bit those of the plain loop over the same batches, drops and evaluations.
+// complete late and in another order than they came, under planned prefetch and every update schedule. Losses of every step, and
+// weights, masters and moments at the end, are bit for bit those of the plain loop over the same batches, drops and evaluations.
 //
 // Seeds: docs/testing.md.
 #include <ATen/ATen.h>
@@ -27,6 +27,7 @@ using models::Activations;
 
 constexpr int kSteps = 50;
 constexpr int kThreads = 4;  // of the disk
+constexpr Nanos kMostDelay = 400'000;
 
 enum class Clip : std::uint8_t { kNone, kHalf };
 
@@ -128,7 +129,7 @@ TEST_P(Chaos, FiftyStepsEqualThePlainLoopBitForBit) {
     non_model = plain.counter.peaks().non_model;
   }
 
-  ShufflingFileOps files({.seed = seed, .threads = kThreads});
+  ShufflingFileOps files({.seed = seed, .threads = kThreads, .most_delay = kMostDelay});
   const auto gradients = c.accumulate > 1 ? bridge::GradientPlacement::kOwnChunks : bridge::GradientPlacement::kInParameter;
   const Bytes per_element = bridge::ModelData::bytes_per_element(
       c.dtype, c.dtype == DType::kFloat32 ? bridge::GradientPlacement::kOwnChunks : gradients, Training::kTrained);
@@ -157,11 +158,14 @@ TEST_P(Chaos, FiftyStepsEqualThePlainLoopBitForBit) {
   std::int64_t fetches = 0;
   for (const KindTraffic& kind : stats.kinds) fetches += kind.fetches;
   std::printf(
-      "budget %ld MiB of %ld: %ld fetches, %ld misses, %ld late, %ld plans, %ld retraces, %ld deviations, %ld overtaken\n",
+      "budget %ld MiB of %ld: %ld fetches, %ld misses, %ld late, %ld plans, %ld retraces, %ld deviations, %ld overtaken, %.1f s "
+      "of delays\n",
       static_cast<long>(budget / kMiB), static_cast<long>(engine.model_data_bytes() / kMiB), static_cast<long>(fetches),
       static_cast<long>(stats.misses), static_cast<long>(stats.late), static_cast<long>(plans.plans),
-      static_cast<long>(plans.retraces), static_cast<long>(plans.deviations), static_cast<long>(files.overtaken()));
+      static_cast<long>(plans.retraces), static_cast<long>(plans.deviations), static_cast<long>(files.overtaken()),
+      static_cast<double>(files.delayed()) * 1e-9);
   EXPECT_GT(stats.evictions, 0);
+  EXPECT_GT(stats.late, 0);
   EXPECT_GT(stats.read(), 0);
   EXPECT_GT(stats.written(), 0);
   EXPECT_GT(fetches, stats.misses) << "all came on demand";

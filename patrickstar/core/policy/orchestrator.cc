@@ -172,9 +172,8 @@ std::optional<Schedule::Want> Orchestrator::want() {
   const auto moment = static_cast<std::size_t>(from % n);
   const PayloadId payload = want_again_ ? again_.begin()->second : plan_.fetches[next_fetch_].payload;
   want_position_ = position;
-  // What is used before then leaves in time, but not at once: half of the ring is for payloads on their way out.
   const Bytes left = position > from ? left_.room_in(moment, static_cast<std::size_t>(position - from)) : plan_.left[moment];
-  return Want{payload, plan_.room[moment], left - plan_.ring / 2};
+  return Want{payload, plan_.room[moment], left - Plan::write_back_room(plan_.ring)};
 }
 
 void Orchestrator::give_room_back(PayloadId payload) {

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::uint32_t kNone = UINT32_MAX;
 constexpr Bytes kFewestInRing = 4;  // tiles, some on their way in and some on their way out
+constexpr Bytes kRingShare = 40;    // of what streams
 
 // [Note: gaps]
 struct Gap {
@@ -93,14 +94,19 @@ bool retain_all(const std::vector<Gap>& gaps, Occupancy* occupancy, std::vector<
   return true;
 }
 
-// Which of the long gaps of state stay, for a share `streamed` of all their bytes. by time and bytes: [Note: gaps]
-std::vector<bool> spread(const std::vector<Gap>& gaps, const std::vector<double>& weights, double streamed, Bytes ring) {
+// What streams gathers credit from use to use, like a link of constant speed, and no more of it than there is room ahead.
+struct Spread {
+  std::vector<double> weights;  // by gap: bytes that a link which moves all the state in a step would bring until its use
+  std::vector<double> most;     // by gap: bytes that can lie ahead when it is used, and its own on their way
+};
+
+// Which of the long gaps of state stay, for a share `streamed` of all their bytes. [Note: gaps]
+std::vector<bool> staying(const std::vector<Gap>& gaps, const Spread& spread, double streamed) {
   std::vector<bool> stays(gaps.size());
   double credit = 0;
   for (std::size_t i = 0; i < gaps.size(); ++i) {
     const auto bytes = static_cast<double>(gaps[i].bytes);
-    // No more can be moved ahead of a burst than the ring holds.
-    credit = std::min(credit + streamed * weights[i], std::max(bytes, static_cast<double>(ring)) + bytes);
+    credit = std::min(credit + streamed * spread.weights[i], spread.most[i]);
     stays[i] = credit < bytes;
     if (!stays[i]) credit -= bytes;
   }
@@ -113,6 +119,28 @@ Bytes bytes_staying(const std::vector<Gap>& gaps, const std::vector<bool>& stays
   return sum;
 }
 
+Spread spread_of(const std::vector<Gap>& gaps, const Trace& trace, double by_time, Bytes ring, const Occupancy& occupancy) {
+  const auto moments = static_cast<std::uint32_t>(trace.moments.size());
+  Bytes total = 0;
+  for (const Gap& gap : gaps) total += gap.bytes;
+  std::vector<Nanos> before(trace.moments.size() + 1, 0);
+  for (std::size_t m = 0; m < trace.moments.size(); ++m) before[m + 1] = before[m] + trace.moments[m].compute;
+  const double seconds = static_cast<double>(std::max<Nanos>(1, before.back()));
+  Spread spread;
+  for (std::size_t i = 0; i < gaps.size(); ++i) {
+    const Gap& last = i > 0 ? gaps[i - 1] : gaps.back();
+    const bool round = last.to > gaps[i].to;  // by the step's end
+    const Nanos time = before[gaps[i].to] - before[last.to] + (round ? before.back() : 0);
+    spread.weights.push_back(by_time * static_cast<double>(time) / seconds * static_cast<double>(total) +
+                             (1 - by_time) * static_cast<double>(gaps[i].bytes));
+    // What streams has the ring, and where non-model data is small what that leaves.
+    const std::uint32_t count = gaps[i].to - last.to + (round ? moments : 0) + 1;
+    const Bytes left = occupancy.room_in(last.to, count) - occupancy.least();
+    spread.most.push_back(static_cast<double>(std::max(gaps[i].bytes, ring + left) + gaps[i].bytes));
+  }
+  return spread;
+}
+
 // By access order: `gaps` are in the order of the uses that end them.
 void retain_states(const std::vector<Gap>& gaps, const Trace& trace, const PlanOptions& options, Bytes ring, Occupancy* occupancy,
                    std::vector<std::uint8_t>* keep) {
@@ -120,27 +148,18 @@ void retain_states(const std::vector<Gap>& gaps, const Trace& trace, const PlanO
   Bytes total = 0;
   for (const Gap& gap : gaps) total += gap.bytes;
   const Bytes room = std::max<Bytes>(0, occupancy->least());
-  std::vector<Nanos> before(trace.moments.size() + 1, 0);
-  for (std::size_t m = 0; m < trace.moments.size(); ++m) before[m + 1] = before[m] + trace.moments[m].compute;
-  std::vector<double> weights(gaps.size());
-  const double seconds = static_cast<double>(std::max<Nanos>(1, before.back()));
-  for (std::size_t i = 0; i < gaps.size(); ++i) {
-    const Nanos now = before[gaps[i].to];
-    const Nanos then = i > 0 ? before[gaps[i - 1].to] : before[gaps.back().to] - before.back();
-    weights[i] = options.spread_by_time * static_cast<double>(now - then) / seconds * static_cast<double>(total) +
-                 (1 - options.spread_by_time) * static_cast<double>(gaps[i].bytes);
-  }
+  const Spread spread = spread_of(gaps, trace, options.spread_by_time, ring, *occupancy);
   double low = 0, high = 1;  // least share that streams such that the rest fits
   if (total > room) {
-    while (high < 64 && bytes_staying(gaps, spread(gaps, weights, high, ring)) > room) high *= 2;
+    while (high < 64 && bytes_staying(gaps, staying(gaps, spread, high)) > room) high *= 2;
     for (int i = 0; i < 30; ++i) {
       const double middle = (low + high) / 2;
-      (bytes_staying(gaps, spread(gaps, weights, middle, ring)) > room ? low : high) = middle;
+      (bytes_staying(gaps, staying(gaps, spread, middle)) > room ? low : high) = middle;
     }
   } else {
     high = 0;
   }
-  const std::vector<bool> stays = spread(gaps, weights, high, ring);
+  const std::vector<bool> stays = staying(gaps, spread, high);
   for (std::size_t i = 0; i < gaps.size(); ++i) {
     if (stays[i]) retain(gaps[i], occupancy, keep);
   }
@@ -162,7 +181,7 @@ Plan make_plan(Trace trace, const PlanOptions& options) {
   if (t.moments.empty()) return plan;
   const Bytes tightest = std::max<Bytes>(0, *std::min_element(left.begin(), left.end()));
   const Bytes streamed = std::max<Bytes>(0, t.model_data_bytes() - *std::min_element(plan.room.begin(), plan.room.end()));
-  plan.ring = std::min({options.ring, tightest / 4, std::max<Bytes>(kFewestInRing * largest_tile(t), streamed / 22)});
+  plan.ring = std::min({options.ring, tightest / 4, std::max<Bytes>(kFewestInRing * largest_tile(t), streamed / kRingShare)});
   for (Bytes& room : left) room -= plan.ring;
   Occupancy occupancy(left);
 

@@ -150,12 +150,12 @@ TEST(Plan, ARingIsLeft) {
     return plan.ring;
   };
   EXPECT_EQ(ring(600 * kTile, 3 * kTile), 3 * kTile);                   // as much as was asked for
-  EXPECT_EQ(ring(495 * kTile, 120 * kMiB), 529 * kTile / 22);           // more would cost more traffic than it is worth
+  EXPECT_EQ(ring(495 * kTile, 120 * kMiB), 529 * kTile / 40);           // more would cost more traffic than it is worth
   EXPECT_EQ(ring(980 * kTile, 120 * kMiB), 4 * kTile);                  // but some on their way in, some on their way out
-  EXPECT_EQ(ring(101 * kTile, 120 * kMiB), 25 * kMiB);                  // a quarter of the room beside what is in use
+  EXPECT_EQ(ring(61 * kTile, 120 * kMiB), 15 * kMiB);                   // a quarter of the room beside what is in use
   EXPECT_EQ(make_plan(tiles(4), {.budget = kTile / 2}).ring, 0);        // nothing works, and nothing is promised
   const Plan large = make_plan(tiles(4096), {.budget = 1896 * kTile});  // 2200 stream
-  EXPECT_EQ(large.ring, 100 * kMiB);
+  EXPECT_EQ(large.ring, 55 * kMiB);
 }
 
 TEST(Plan, TrafficIsThatOfAHandCount) {

@@ -1,6 +1,7 @@
 #include "patrickstar/core/io/testing/shuffling_file_ops.h"
 
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <thread>
 
@@ -14,6 +15,11 @@ std::int64_t ShufflingFileOps::held() const {
 std::int64_t ShufflingFileOps::overtaken() const {
   const std::lock_guard lock(mutex_);
   return overtaken_;
+}
+
+Nanos ShufflingFileOps::delayed() const {
+  const std::lock_guard lock(mutex_);
+  return delayed_;
 }
 
 void ShufflingFileOps::let_one_go_if_all_stand() {
@@ -43,6 +49,11 @@ void ShufflingFileOps::stand() {
   }
   if (call < last_gone_) ++overtaken_;
   last_gone_ = std::max(last_gone_, call);
+  if (options_.most_delay == 0) return;
+  const Nanos delay = std::uniform_int_distribution<Nanos>(0, options_.most_delay)(random_);
+  delayed_ += delay;
+  lock.unlock();
+  std::this_thread::sleep_for(std::chrono::nanoseconds(delay));
 }
 
 std::int64_t ShufflingFileOps::pread(int fd, std::byte* data, Bytes bytes, Bytes offset) {

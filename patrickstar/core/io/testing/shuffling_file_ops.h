@@ -1,8 +1,9 @@
-// ShufflingFileOps: files whose reads and writes complete in another order than they came: a delay without a clock.
+// ShufflingFileOps: files whose reads and writes complete in another order than they came, without a clock, and late if wanted.
 //
 // A read or write stands still until a random number of other calls have come after it, and then moves its bytes; so what a
 // transfer reads or fills is touched at the last moment. It goes on all the same when every thread that can make calls stands
 // here (then a random one of them goes), or after `rounds` turns in which nothing came: nobody ever waits for what cannot come.
+// With `most_delay` it then sleeps for a random while besides, so that what was brought ahead comes too late here and there.
 // The draws are the seed's; which call gets which depends on the threads.
 //
 // Thread safety: any thread. For back ends that go through pread and pwrite (IoBackend::kPread).
@@ -13,6 +14,7 @@
 #include <mutex>
 #include <random>
 
+#include "patrickstar/core/base/units.h"
 #include "patrickstar/core/io/file_ops.h"
 
 namespace patrickstar {
@@ -22,6 +24,7 @@ struct ShuffleOptions {
   int threads = 1;         // that may make calls at a time
   int most_overtakes = 4;  // calls that one waits for, at most
   int rounds = 200;        // turns of the processor that one gives away, at most
+  Nanos most_delay = 0;    // that a call takes longer
 };
 
 class ShufflingFileOps final : public FileOps {
@@ -31,6 +34,7 @@ class ShufflingFileOps final : public FileOps {
 
   std::int64_t held() const;       // calls that stood still
   std::int64_t overtaken() const;  // calls that went on after one that came later
+  Nanos delayed() const;           // by most_delay, all together
 
   int open_scratch(const std::string& directory) override { return real_.open_scratch(directory); }
   int set_caching(int fd, Caching caching) override { return real_.set_caching(fd, caching); }
@@ -53,6 +57,7 @@ class ShufflingFileOps final : public FileOps {
   std::int64_t last_gone_ = 0;  // the latest call that went on
   std::int64_t held_ = 0;
   std::int64_t overtaken_ = 0;
+  Nanos delayed_ = 0;
 };
 
 }  // namespace patrickstar

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstring>
 #include <limits>
 #include <thread>
@@ -59,6 +60,16 @@ TEST(ShufflingFileOps, NobodyWaitsForWhatDoesNotCome) {
   ShufflingFileOps ops({.seed = 1, .threads = 8, .rounds = 3});
   exchange(&ops, 1, 100);
   EXPECT_GT(ops.held(), 100);
+}
+
+TEST(ShufflingFileOps, CallsTakeLongerIfWanted) {
+  ShufflingFileOps ops({.seed = 1, .most_delay = 20'000});
+  const auto start = std::chrono::steady_clock::now();
+  exchange(&ops, 1, 100);
+  const auto took = std::chrono::steady_clock::now() - start;
+  EXPECT_GT(ops.delayed(), 0);
+  EXPECT_LE(ops.delayed(), 2 * 100 * 20'000);
+  EXPECT_GE(took, std::chrono::nanoseconds(ops.delayed()));
 }
 
 TEST(ShufflingFileOps, TheDrawsAreTheSeeds) {
