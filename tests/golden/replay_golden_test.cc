@@ -23,7 +23,7 @@ namespace {
 
 const std::string kTests = PATRICKSTAR_TESTS_DIR;
 const std::string kGolden = kTests + "/golden/replay.txt";
-constexpr const char* kTraces[] = {"gpt2_deferred", "gpt2_overlapped", "llama_overlapped"};
+constexpr const char* kTraces[] = {"gpt2_deferred", "gpt2_overlapped", "llama_overlapped", "gpt2_medium_overlapped"};
 constexpr int kPercents[] = {30, 50, 75};  // of the model data that have room
 constexpr SimLinkOptions kDisk{.bytes_per_second = 1e9, .latency = 20'000};
 constexpr int kSteps = 8;
