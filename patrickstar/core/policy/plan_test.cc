@@ -125,6 +125,23 @@ TEST(Plan, OfABurstMoreTilesStay) {
   EXPECT_GE(kept_of_burst(1), 30);
 }
 
+// Two bursts, each after a long pause. Before the second the room is tight: no more of it can lie ahead than the ring holds.
+TEST(Plan, OfABurstAsManyStreamAsThereIsRoomAhead) {
+  std::vector<MomentSpec> moments;
+  for (std::uint32_t i = 0; i < 64; ++i) {
+    if (i % 32 == 0) moments.push_back({.compute = 1'000'000, .non_model = i == 0 ? 0 : 20 * kTile});
+    moments.push_back({.accesses = {writes(i)}, .compute = 1});
+  }
+  const Plan plan = make_plan(trace_of(std::vector<Bytes>(64, kTile), moments),
+                              {.budget = 76 * kTile, .ring = 2 * kTile, .spread_by_time = 1});  // 10 of 64 stream
+  const auto streams_of = [&](std::size_t begin) {
+    return std::count(plan.keep.begin() + begin, plan.keep.begin() + begin + 32, 0);
+  };
+  EXPECT_EQ(streams_of(0) + streams_of(32), 10);
+  EXPECT_LE(streams_of(32), 3);  // two in the ring, and one on its way
+  EXPECT_GE(streams_of(0), 7);
+}
+
 // Parameters are used in forward, in backward and at their update, and read and written in each.
 TEST(Plan, ParametersStayBeforeState) {
   std::vector<MomentSpec> moments;
