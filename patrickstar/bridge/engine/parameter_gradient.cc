@@ -147,7 +147,9 @@ bool Parameter::has_gradient() const {
 
 void Parameter::step_ended() {
   updated_in_backward = false;
-  if (auto* const gradient = dynamic_cast<GradientBacking*>(backing_of_grad()); gradient != nullptr) gradient->step_ended();
+  grad_scale = 1.0;  // also of a gradient that was not applied
+  auto* const gradient = dynamic_cast<GradientBacking*>(backing_of_grad());
+  if (gradient != nullptr && gradient->consumed_by(*this)) gradient->step_ended();
 }
 
 void Parameter::take_assigned_gradient() {
@@ -189,7 +191,7 @@ void Parameter::gradient_arrived() {
     if (grad_scale == 1.0) return core_->gradient_arrived(*this);
     throw Error(Status(StatusCode::kInvalidArgument, "[optimizer] " + name() +
                                                          " got a gradient on top of one that clip_grad_norm_() scales: clip "
-                                                         "after the last backward() of a step, or call zero_grad() first"));
+                                                         "after the last backward() of a step, or call zero_grad(true) first"));
   }
   grad_scale = 1.0;  // what was clipped is gone
   const at::Tensor gradient = dense_like_parameter(slot);

@@ -237,6 +237,18 @@ TEST(UpdateSchedule, AGradientThatNoUpdateFollowsLiesWhereItBelongs) {
   at::ones({1}).requires_grad_().sum().backward();
 }
 
+// A gradient that is in no group stays, and the next backward adds to it.
+TEST(UpdateSchedule, ClippingEndsWithTheStepAlsoForWhatItDoesNotUpdate) {
+  UpdateRig rig(UpdateTiming::kDeferred, GradientPlacement::kOwnChunks);
+  rig.optimizer.emplace(rig.engine, std::vector<at::Tensor>{rig.weight(0)}, torch::optim::AdamWOptions(1e-2));
+  for (int step = 0; step < 2; ++step) {
+    EXPECT_EQ(error_of([&] { rig.backward(); }), "");
+    rig.optimizer->clip_grad_norm_(1e-4);
+    rig.optimizer->step();
+    rig.optimizer->zero_grad();
+  }
+}
+
 TEST(UpdateSchedule, AGradientThatAStepConsumedIsNotPassedOverInSilence) {
   const auto expected = at_step(GradientPlacement::kInParameter, [](UpdateRig& rig) {
     rig.step();

@@ -129,12 +129,12 @@ Spread spread_of(const std::vector<Gap>& gaps, const Trace& trace, double by_tim
   Spread spread;
   for (std::size_t i = 0; i < gaps.size(); ++i) {
     const Gap& last = i > 0 ? gaps[i - 1] : gaps.back();
-    const bool round = last.to > gaps[i].to;  // by the step's end
+    const bool round = i == 0;  // by the step's end: gaps are in the order of `to`
     const Nanos time = before[gaps[i].to] - before[last.to] + (round ? before.back() : 0);
     spread.weights.push_back(by_time * static_cast<double>(time) / seconds * static_cast<double>(total) +
                              (1 - by_time) * static_cast<double>(gaps[i].bytes));
     // What streams has the ring, and where non-model data is small what that leaves.
-    const std::uint32_t count = gaps[i].to - last.to + (round ? moments : 0) + 1;
+    const std::uint32_t count = std::min(gaps[i].to - last.to + (round ? moments : 0) + 1, moments);
     const Bytes left = occupancy.room_in(last.to, count) - occupancy.least();
     spread.most.push_back(static_cast<double>(std::max(gaps[i].bytes, ring + left) + gaps[i].bytes));
   }
