@@ -5,7 +5,8 @@
 // payloads in use, the retained ones and the ring together stay within the room. Parameters and gradients come first: a byte of
 // theirs is moved up to four times a step, a byte of optimizer state twice. State has one long gap a step; which tiles stay is
 // spread evenly, so that misses alternate with hits and the link never idles (limits.md, schedule, rule 1): evenly in time, and
-// no more in a row than can be brought ahead, so of tiles that are used in a burst (an embedding's, all at once) more stay.
+// no more in a row than the ring and what non-model data leaves can hold, so of tiles that are used in a burst (an embedding's,
+// all at once) more stay.
 //
 // Pure arithmetic; not thread-safe.
 #pragma once
