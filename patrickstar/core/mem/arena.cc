@@ -100,18 +100,24 @@ Bytes Arena::missing_in(Bytes begin, Bytes end) const {
 
 std::array<Arena::Wish, 3> Arena::wishes_for(Bytes bytes, Account account) const {
   const Wish first{&zones_[0], kGranularity};
-  const Wish second{&zones_[1], kGranularity};
-  if (account != Account::kChunks) return {first, first, second};
+  Wish second{&zones_[1], kGranularity};
+  if (account != Account::kChunks) {
+    second.fit = Fit::kLowestHole;
+    return {first, first, second};
+  }
   return {bytes % kPageBytes == 0 ? Wish{&zones_[0], kPageBytes} : Wish{&zones_[1], kGranularity}, first, second};
 }
 
 Bytes Arena::best_fit(const Wish& wish, Bytes bytes) {
   const auto& blocks = wish.zone->free_committed;
+  Bytes lowest = -1;
   for (auto block = blocks.lower_bound({bytes, 0}); block != blocks.end(); ++block) {
     const Bytes at = round_up(block->second, wish.alignment);  // fits in any block that is a page longer
-    if (at + bytes <= block->second + block->first) return at;
+    if (at + bytes > block->second + block->first) continue;
+    if (wish.fit == Fit::kSmallestHole) return at;
+    if (lowest < 0 || at < lowest) lowest = at;
   }
-  return -1;
+  return lowest;
 }
 
 // The free range of `bytes` in the zone that needs the fewest new pages; the lowest of equals. Candidates begin at the start

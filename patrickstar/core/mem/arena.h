@@ -13,10 +13,12 @@
 // [Note: whole pages] What nothing else of its size fits into beside a live block is lost to the budget. So a chunk of whole
 // pages (tiles, most parameter chunks) begins at a page, and a chunk that ends within a page lies among others like it, in a
 // zone of their own, where they share pages: with both placed wherever they fit gpt2-medium had 90 MB in partly used pages.
-// Both are preferences: where they cannot be met without eviction any place will do.
+// Both are preferences: where they cannot be met without eviction any place will do. A tensor among those chunks takes the lowest
+// place that holds it, for it keeps its page when the chunks leave: a few in ten pages of fourteen left no room for one of 2 MiB.
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -84,9 +86,11 @@ class Arena {
     Bytes end = 0;
     std::set<std::pair<Bytes, Bytes>> free_committed;  // (size, offset)
   };
+  enum class Fit : std::uint8_t { kSmallestHole, kLowestHole };
   struct Wish {  // where a block should lie: [Note: whole pages]
     const Zone* zone;
     Bytes alignment;
+    Fit fit = Fit::kSmallestHole;
   };
 
   Arena(PageSource* pages, Ledger* ledger, std::byte* base, Bytes space);
@@ -94,7 +98,7 @@ class Arena {
   Zone& zone_at(Bytes offset) { return zones_[offset < zones_[1].begin ? 0 : 1]; }
   // Where the block should lie, and where it may if that needs an eviction.
   std::array<Wish, 3> wishes_for(Bytes bytes, Account account) const;
-  // Offset in the smallest committed free block of the zone that holds `bytes`; < 0: there is none.
+  // Offset in the committed free block of the zone that holds `bytes` and is the smallest or lowest; < 0: there is none.
   static Bytes best_fit(const Wish& wish, Bytes bytes);
   Bytes missing_in(Bytes begin, Bytes end) const;
   Window cheapest_window(const Wish& wish, Bytes bytes) const;

@@ -8,6 +8,8 @@
 #include <map>
 #include <random>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "patrickstar/core/testing/counting_pages.h"
 #include "patrickstar/core/testing/seed.h"
@@ -269,6 +271,24 @@ TEST(Arena, WhereTheBudgetLeavesNothingElseAnyHoleWillDo) {
   std::byte* within = pool.allocate(2 * kPageBytes, Account::kChunks);
   EXPECT_EQ(within, hole);
   for (std::byte* block : {wall, wall2, within}) pool.arena->free(block);
+}
+
+// A page that a tensor keeps is lost to whole chunks.
+TEST(Arena, TensorsAmongSmallChunksKeepAsFewPagesAsTheyCan) {
+  TestArena pool(4 * kPageBytes);
+  std::vector<std::byte*> chunks;
+  for (int i = 0; i < 32; ++i) chunks.push_back(pool.allocate(256 * kKiB, Account::kChunks));
+  ASSERT_EQ(pool.ledger.room(), 0);
+  std::vector<std::byte*> tensors;
+  const auto free_chunk = [&](std::size_t i) { pool.arena->free(std::exchange(chunks[i], nullptr)); };
+  for (const std::size_t i : {3u, 4u, 5u, 11u, 19u, 27u}) free_chunk(i);  // holes in all four pages, the smallest above
+  for (int i = 0; i < 3; ++i) tensors.push_back(pool.allocate(256 * kKiB));
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    if (chunks[i] != nullptr) free_chunk(i);
+  }
+  EXPECT_EQ(pool.arena->shortfall(3 * kPageBytes, Account::kChunks), 0);
+  pool.arena->check_invariants();
+  for (std::byte* tensor : tensors) pool.arena->free(tensor);
 }
 
 TEST(Arena, ARefusedCommitTakesNothing) {
