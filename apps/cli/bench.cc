@@ -14,6 +14,7 @@
 #include "apps/cli/bench/setting.h"
 #include "apps/cli/output.h"
 #include "apps/cli/summary.h"
+#include "patrickstar/core/base/processor.h"
 #include "patrickstar/core/base/text.h"
 #include "patrickstar/core/base/text_file.h"
 
@@ -66,7 +67,10 @@ class Report {
              {"version", PATRICKSTAR_VERSION},
              {"commit", commit()},
              {"machine",
-              {{"cpus", std::thread::hardware_concurrency()}, {"free_memory_bytes", memory}, {"load_before", load_average()}}},
+              {{"processor", processor_name()},
+               {"cpus", std::thread::hardware_concurrency()},
+               {"free_memory_bytes", memory},
+               {"load_before", load_average()}}},
              {"options",
               {{"model", options.model},
                {"dtype", options.dtype},

@@ -59,7 +59,8 @@ Json options_json(const TrainOptions& o, const TrainPlan& plan) {
             {"kv_heads", plan.model.kv_heads},
             {"intermediate_size", plan.model.intermediate_size},
             {"vocab_size", plan.model.vocab_size},
-            {"max_positions", plan.model.max_positions}}}};
+            {"max_positions", plan.model.max_positions},
+            {"head", plan.model.head == models::Head::kTied ? "tied" : "untied"}}}};
 }
 
 Json chunks_json(const std::vector<PayloadReport>& chunks) {

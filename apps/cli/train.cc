@@ -22,6 +22,7 @@
 #include "patrickstar/bridge/engine/error.h"
 #include "patrickstar/bridge/engine/runtime.h"
 #include "patrickstar/core/base/available_memory.h"
+#include "patrickstar/core/base/text.h"
 #include "patrickstar/core/base/text_file.h"
 #include "patrickstar/core/optim/adamw.h"
 #include "patrickstar/models/transformer.h"
@@ -219,6 +220,23 @@ Status check_outputs(const TrainOptions& options) {
   return {};
 }
 
+// A large batch that cannot fit whatever else there is: refused before its tokens are read, which no budget knows of. A small
+// one is left to the Runtime, which knows more.
+Status check_batch(const TrainOptions& options, const TrainPlan& plan) {
+  const double sequences = static_cast<double>(options.batch_size) * static_cast<double>(options.sequence_length);
+  constexpr double kIds = 2 * sizeof(std::int64_t);  // of a token and its target
+  const double least = sequences * (kIds + static_cast<double>(plan.model.hidden_size * dtype_bytes(plan.dtype)));
+  constexpr auto kLarge = static_cast<double>(64 * kMiB);
+  const Bytes room = plan.budget > 0 ? plan.budget : available_memory();
+  if (least <= std::max(kLarge, static_cast<double>(room))) return {};
+  return Status(StatusCode::kOutOfRoom, "a batch of " + std::to_string(options.batch_size) + " x " +
+                                            std::to_string(options.sequence_length) + " tokens takes at least " +
+                                            format_bytes(static_cast<Bytes>(std::min(least, 1e18))) +
+                                            " for their ids and one hidden state, more than " +
+                                            (plan.budget > 0 ? "the budget of " : "the available memory of ") +
+                                            format_bytes(room) + ": lower --batch-size or --sequence-length");
+}
+
 // So that who started this process can use the machine alone between two steps (patrickstar bench).
 void pause(TrainSummary so_far, const TrainOptions& options, const TrainPlan& plan, Trainer& trainer) {
   trainer.report_steps(&so_far);
@@ -276,6 +294,7 @@ int run_train(const TrainOptions& options) {
   if (!data.ok()) return fail(1, data.status().message());
   if (Status status = data.value().check(options.sequence_length, plan.model.vocab_size); !status.ok())
     return fail(1, status.message());
+  if (Status status = check_batch(options, plan); !status.ok()) return fail(1, status.message());
   if (Status status = check_outputs(options); !status.ok()) return fail(1, status.message());
   if (options.threads > 0) at::set_num_threads(options.threads);
   const std::string advice = advice_on(plan.dtype);

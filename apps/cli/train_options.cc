@@ -90,6 +90,9 @@ void add_train_options(CLI::App& app, TrainOptions* o) {
   app.add_option("--intermediate-size", o->intermediate_size)->check(natural)->group("Shape");
   app.add_option("--vocab-size", o->vocab_size)->check(natural)->group("Shape");
   app.add_option("--max-positions", o->max_positions)->check(natural)->group("Shape");
+  app.add_option("--head", o->head, "tied to the token embedding, or untied: a matrix of its own (default: as the model has it)")
+      ->check(CLI::IsMember({"tied", "untied"}))
+      ->group("Shape");
 }
 
 Result<TrainPlan> check(const TrainOptions& o) {
@@ -114,11 +117,17 @@ Result<TrainPlan> check(const TrainOptions& o) {
   override_with(o.intermediate_size, &plan.model.intermediate_size);
   override_with(o.vocab_size, &plan.model.vocab_size);
   override_with(o.max_positions, &plan.model.max_positions);
+  if (!o.head.empty()) plan.model.head = o.head == "tied" ? models::Head::kTied : models::Head::kUntied;
   if (o.checkpoint_activations) plan.model.activations = models::Activations::kCheckpoint;
   if (const auto error = models::validate(plan.model)) return bad("impossible shape: " + *error);
   if (o.sequence_length > plan.model.max_positions) {
     return bad(fmt::format("--sequence-length {} is longer than the model's {} positions; give --max-positions",
                            o.sequence_length, plan.model.max_positions));
+  }
+  constexpr double kMostTokens = 1e18;  // what is counted of them fits 64 bits
+  if (static_cast<double>(o.batch_size) * static_cast<double>(o.sequence_length) * static_cast<double>(o.accumulate) >
+      kMostTokens) {
+    return bad("--batch-size x --sequence-length x --accumulate is more tokens a step than can be counted");
   }
   if (o.freeze_layers > plan.model.layers) {
     return bad(fmt::format("--freeze-layers {}: the model has {} layers", o.freeze_layers, plan.model.layers));

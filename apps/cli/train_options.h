@@ -70,6 +70,7 @@ struct TrainOptions {
   std::int64_t intermediate_size = 0;
   std::int64_t vocab_size = 0;
   std::int64_t max_positions = 0;
+  std::string head;  // tied, untied
 };
 
 // Adds the subcommand's options to `app`, with their defaults in the help.

@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "bench/micro/origin.h"
 #include "patrickstar/core/base/check.h"
 #include "patrickstar/core/base/clock.h"
+#include "patrickstar/core/base/processor.h"
 #include "patrickstar/core/mem/arena.h"
 #include "patrickstar/core/mem/chunk_manager.h"
 #include "patrickstar/core/mem/host_tier.h"
@@ -96,4 +98,13 @@ BENCHMARK(arena_allocate_free)->Arg(0)->Arg(3'000);
 }  // namespace
 }  // namespace patrickstar
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  benchmark::AddCustomContext("commit", patrickstar::bench::commit());
+  benchmark::AddCustomContext("command", patrickstar::bench::command_line(argc, argv));
+  benchmark::AddCustomContext("processor", patrickstar::processor_name());
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}

@@ -23,9 +23,11 @@
 #include <vector>
 
 #include "bench/micro/adam_setup.h"
+#include "bench/micro/origin.h"
 #include "patrickstar/bridge/device/parallel.h"
 #include "patrickstar/bridge/engine/engine.h"
 #include "patrickstar/bridge/module/operator_hook.h"
+#include "patrickstar/core/base/processor.h"
 #include "patrickstar/core/optim/adamw.h"
 
 namespace patrickstar::bench {
@@ -150,19 +152,9 @@ nlohmann::json adam(int pairs, Samples* samples) {
           {"simd", adamw_simd_target()}};
 }
 
-std::string output_of(const char* command) {
-  std::string text;
-  if (FILE* pipe = popen(command, "r")) {
-    for (int c = std::fgetc(pipe); c != EOF && c != '\n'; c = std::fgetc(pipe)) text.push_back(static_cast<char>(c));
-    pclose(pipe);
-  }
-  return text;
-}
-
 int run(int argc, char** argv) {
-  std::string which, output, command;
+  std::string which, output;
   int pairs = 25;
-  for (int i = 0; i < argc; ++i) command += std::string(i > 0 ? " " : "") + argv[i];
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     if (argument == "--pairs" && i + 1 < argc) {
@@ -181,14 +173,10 @@ int run(int argc, char** argv) {
   if (getloadavg(load, 3) != 3) load[0] = -1;
   Samples samples;
   const nlohmann::json result = which == "hook" ? hook(pairs, &samples) : adam(pairs, &samples);
-  nlohmann::json report = {{"benchmark", which},
-                           {"command", command},
-                           {"commit", output_of("tools/commit 2>/dev/null")},
-                           {"torch", TORCH_VERSION},
-                           {"threads", at::get_num_threads()},
-                           {"load_before", load[0]},
-                           {"pairs", pairs},
-                           {"result", result}};
+  nlohmann::json report = {
+      {"benchmark", which},     {"command", command_line(argc, argv)}, {"commit", commit()},     {"processor", processor_name()},
+      {"torch", TORCH_VERSION}, {"threads", at::get_num_threads()},    {"load_before", load[0]}, {"pairs", pairs},
+      {"result", result}};
   std::printf("%s\n", report.dump(1).c_str());
   report["samples"] = samples;
   if (output.empty()) return 0;

@@ -17,10 +17,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / "bench"))
 import disk
 import environment
 import programs
 import report
+from machine import machine
 
 
 def parse():
@@ -88,8 +90,8 @@ class Bench:
 
     def write(self):
         commit = subprocess.run([f"{ROOT}/tools/commit"], capture_output=True, text=True).stdout.strip()
-        text = {"benchmark": "peers", "command": " ".join(sys.argv), "commit": commit, "cpus": os.cpu_count(), "machine": platform.machine(),
-                "kernel": platform.release(), "load": os.getloadavg(), "packages": environment.versions(self.o.venv),
+        text = {"benchmark": "peers", "command": " ".join(sys.argv), "commit": commit, "machine": machine(),
+                "kernel": platform.release(), "packages": environment.versions(self.o.venv),
                 "options": {key: str(value) if isinstance(value, Path) else value for key, value in vars(self.o).items()},
                 "budget_bytes": self.budget, "results": report.results(self.rounds), "failures": self.failures, "rounds": self.rounds}  # fmt: skip
         Path(self.o.output).write_text(json.dumps(text, indent=1) + "\n")

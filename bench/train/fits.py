@@ -10,11 +10,16 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bench"))
+
+from machine import machine
+
 KINDS = {
     "ours": ["--memory-budget", "8GiB"],
     "plain": ["--plain"],
@@ -40,7 +45,7 @@ def run(program, kind, arguments, steps):
         others = (cpu_seconds() - before - own) / (time.monotonic() - start)
         result = json.loads(Path(summary.name).read_text())
     return {"kind": kind, "median_step": statistics.median(result["step_seconds"][1:]), "others": others,
-            "losses_hex": result["losses_hex"], "steps": result["step_seconds"], "torch": result["versions"]["torch"]}  # fmt: skip
+            "losses_hex": result["losses_hex"], "steps": result["step_seconds"], "versions": result["versions"]}  # fmt: skip
 
 
 def main():
@@ -60,8 +65,8 @@ def main():
     ratio = {k: [t["ours"]["median_step"] / t[k]["median_step"] for t in triples] for k in ("plain", "plain_arena")}
     exact = all(t["ours"]["losses_hex"] == t[k]["losses_hex"] for t in triples + discarded for k in ("plain", "plain_arena"))
     report = {
-        "benchmark": "fits", "command": " ".join(os.sys.argv), "commit": subprocess.run([f"{ROOT}/tools/commit"], capture_output=True, text=True).stdout.strip(),
-        "cpus": os.cpu_count(), "load": os.getloadavg(), "bit_equal": exact, "pairs": len(triples), "discarded": len(discarded),
+        "benchmark": "fits", "command": " ".join(sys.argv), "commit": subprocess.run([f"{ROOT}/tools/commit"], capture_output=True, text=True).stdout.strip(),
+        "machine": machine(), "versions": triples[0]["ours"]["versions"] if triples else None, "bit_equal": exact, "pairs": len(triples), "discarded": len(discarded),
         "median_ratio_to_plain": statistics.median(ratio["plain"]) if triples else None, "aim_plain": 0.85,
         "median_ratio_to_plain_over_arena": statistics.median(ratio["plain_arena"]) if triples else None, "aim_arena": 1.02,
         "samples": triples, "discarded_samples": discarded}  # fmt: skip

@@ -8,7 +8,6 @@ Writes figures and verdicts to bench/results after each part. Exit code 1 when a
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,8 +15,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "bench/peers"))
+sys.path[:0] = [str(ROOT / "bench/peers"), str(ROOT / "bench")]
 import disk
+from machine import machine
+
 GIB, MIB = 1 << 30, 1 << 20
 PROBE = 3 << 30  # bytes moved to see how fast the disk is
 JOBS = {  # model: budget, steps
@@ -52,7 +53,7 @@ def main():
 
     def write():
         commit = subprocess.run([f"{ROOT}/tools/commit"], capture_output=True, text=True).stdout.strip()
-        report = {"benchmark": "scale", "command": " ".join(sys.argv), "commit": commit, "cpus": os.cpu_count(), "load": os.getloadavg(),
+        report = {"benchmark": "scale", "command": " ".join(sys.argv), "commit": commit, "machine": machine(),
                   "holds": all(line["holds"] for line in lines), "lines": lines, "runs": runs}  # fmt: skip
         Path(options.output).write_text(json.dumps(report, indent=1) + "\n")
 

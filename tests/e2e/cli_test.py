@@ -23,6 +23,8 @@ import tempfile
 import time
 import unittest
 
+from hard_limit import Rlimit, hard_limit
+
 PROGRAM = None  # set by main
 ROOT = None  # a temporary directory of this run
 MIB = 1 << 20
@@ -160,7 +162,7 @@ def plain(*options):
 
 def full_budget(baseline, roomy_model_data):
     """What the issues call 100 %: the plain run's activations and all model data."""
-    return baseline["peak_non_model_bytes"] + roomy_model_data
+    return baseline["steps_peak_non_model_bytes"] + roomy_model_data
 
 
 def bits(summary):
@@ -209,7 +211,8 @@ class BadUsage(Case):
 
     def test_impossible_shapes(self):
         for shape in (["--heads", "7"], ["--heads", "4", "--kv-heads", "3"], ["--sequence-length", "65"], ["--freeze-layers", "4"],
-                      ["--layers", str(1 << 40)]):
+                      ["--layers", str(1 << 40)], ["--head", "none"],
+                      ["--batch-size", str(1 << 40), "--accumulate", str(1 << 40)]):
             with self.subTest(shape=shape):
                 self.train_refused(*shape)
 
@@ -371,6 +374,11 @@ class BadRun(Case):
         self.assertIsNotNone(least, line)
         self.assertGreater(float(least[1]), 40, line)  # this one was too small
 
+    def test_a_batch_that_never_fits_is_refused_at_once(self):
+        """Before its tokens are read: 10^9 x 64 of them would take the machine's memory beside the budget."""
+        self.refused(*SMALL, "--batch-size", 10**9, "--memory-budget", "1GiB", names=["1000000000 x 64", "the budget of 1.0", "--batch-size"])
+        self.refused(*SMALL, "--batch-size", 10**9, "--plain", names=["available memory", "--batch-size"])
+
     def test_least_budget_named_by_an_error_leads_further(self):
         """Whoever follows the advice gets there in a few tries, and never to a smaller budget."""
         budget = 8.0
@@ -439,6 +447,10 @@ class Exact(Case):
     def test_bf16(self):
         self.check()
 
+    def test_untied_head(self):
+        untied = self.check("--head", "untied")
+        self.assertEqual(untied["parameters"], plain(*SMALL)["parameters"] + 2048 * 256)
+
     def test_fp32(self):
         self.check("--dtype", "fp32", own_gradients=True)
 
@@ -460,7 +472,7 @@ class Exact(Case):
         """Two steps are watched; from the third on the plan is followed, whenever tiles are updated."""
         job = (*SMALL, "--steps", "6")
         baseline = plain(*job)
-        tight = min(plain(*SMALL)["peak_non_model_bytes"] + baseline["model_data_bytes"] // 2, baseline["model_data_bytes"])
+        tight = min(plain(*SMALL)["steps_peak_non_model_bytes"] + baseline["model_data_bytes"] // 2, baseline["model_data_bytes"])
         for schedule in ("step", "deferred", "overlapped"):
             with self.subTest(schedule):
                 trace = fresh("trace")
@@ -478,7 +490,7 @@ class Exact(Case):
         """Where tensors lie, and in what order, changes no bits; a layout of another model is refused."""
         job = (*SMALL, "--steps", "4")
         baseline = plain(*job)
-        tight = plain(*SMALL)["peak_non_model_bytes"] + baseline["model_data_bytes"] // 2
+        tight = plain(*SMALL)["steps_peak_non_model_bytes"] + baseline["model_data_bytes"] // 2
         trace, path = fresh(".trace"), fresh(".json")
         train(*job, "--memory-budget", tight, "--chunk-elems", "1", "--trace", trace)
         searched = run("layout", "--trace", trace, f"--tier=host={tight}", "--tier=disk=10GB,bandwidth=1GB/s", "--output", path)
@@ -557,7 +569,7 @@ class WithinBudget(Case):
         for options, element_bytes in (((), 2), (("--dtype", "fp32"), 4)):
             with self.subTest(options=options):
                 baseline = plain(*SMALL, *options)
-                bound = 1.10 * (baseline["peak_non_model_bytes"] + self.largest_operator_bytes(SMALL, element_bytes) + 64 * MIB)
+                bound = 1.10 * (baseline["steps_peak_non_model_bytes"] + self.largest_operator_bytes(SMALL, element_bytes) + 64 * MIB)
                 self.assertLessEqual(roomy(*SMALL, *options)["smallest_budget_bytes"], bound)
 
     def test_smallest_budget_is_at_most_a_budget_that_worked(self):
@@ -587,33 +599,48 @@ class WithinBudget(Case):
 
 
 class UnderAHardLimit(Case):
-    """RLIMIT_DATA (private mappings) of budget + 384 MiB: the engine finishes, plain LibTorch does not."""
+    """A hard limit of budget + 384 MiB, by a cgroup where one can be made and by RLIMIT_DATA (private mappings): the engine finishes,
+    plain LibTorch does not."""
 
     BUDGET = 256 * MIB
     # 58M parameters, 0.8 GiB of model data.
     LARGE = ["--model", "tiny-gpt2", "--hidden-size", "1024", "--layers", "4", "--vocab-size", "8192", "--threads", "2",
              "--steps", "2", "--batch-size", "1", "--sequence-length", "32"]
 
-    def limited(self, *arguments):
-        limit = self.BUDGET + 384 * MIB
-        return run("train", "--data", text_file(), *self.LARGE, "--summary", fresh(".json"), *arguments,
-                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)))
+    def limited(self, limit, *arguments):
+        return run("train", "--data", text_file(), *self.LARGE, "--summary", fresh(".json"), *arguments, preexec_fn=limit.enter)
+
+    def test_finishes_where_plain_dies_in_a_cgroup(self):
+        with hard_limit(self.BUDGET + 384 * MIB) as limit:
+            if limit.kind == Rlimit.kind:
+                self.skipTest("no memory cgroup can be made here")
+            done = self.limited(limit, "--memory-budget", self.BUDGET, "--spill-dir", ROOT)
+            self.assertEqual(done.code, 0, str(done))
+            self.assertGreater(done.summary["evictions"], 0)
+            self.assertEqual(bits(done.summary), bits(plain(*self.LARGE)))
+            starved = self.limited(limit, "--plain")
+            self.assertEqual(starved.code, -signal.SIGKILL, str(starved))  # the kernel's way to say it
+        self.assertFalse(limit.directory.exists())
 
     def test_finishes_where_plain_dies(self):
-        done = self.limited("--memory-budget", self.BUDGET, "--spill-dir", ROOT)
+        with hard_limit(self.BUDGET + 384 * MIB, use_cgroup=False) as limit:
+            self.finishes_where_plain_dies(limit)
+
+    def finishes_where_plain_dies(self, limit):
+        done = self.limited(limit, "--memory-budget", self.BUDGET, "--spill-dir", ROOT)
         self.assertEqual(done.code, 0, str(done))
         self.assertGreater(done.summary["model_data_bytes"], 3 * self.BUDGET)
         self.assertGreater(done.summary["evictions"], 0)
         self.assertLessEqual(done.summary["peak_total_bytes"], self.BUDGET)
         self.assertLessEqual(done.summary["peak_rss_bytes"], self.BUDGET + 256 * MIB)
-        starved = self.limited("--plain")
+        starved = self.limited(limit, "--plain")
         self.assertNotEqual(starved.code, 0, str(starved))
         self.assert_refused(starved, 1, alone=False)
         # Without the limit plain gives the same bits, and the bound of contract 3 holds at this size too.
         baseline = plain(*self.LARGE)
         self.assertEqual(bits(done.summary), bits(baseline))
         operator = 2 * 2 * 8192 * 1024
-        self.assertLessEqual(done.summary["smallest_budget_bytes"], 1.10 * (baseline["peak_non_model_bytes"] + operator + 64 * MIB))
+        self.assertLessEqual(done.summary["smallest_budget_bytes"], 1.10 * (baseline["steps_peak_non_model_bytes"] + operator + 64 * MIB))
 
 
 # --- the disk --------------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@
 //   ChunkedAdamW optimizer(engine, model->parameters(), torch::optim::AdamWOptions(1e-3));
 //   loss.backward(); optimizer.step(); optimizer.zero_grad();
 //
-// Thread safety: attach, read and release on one thread with no operator running on the model; the rest as any module.
+// Thread safety: attach, read and release on one thread with no operator running on the model; the rest as any module, backward()
+// on several threads included (of one that is updated as it arrives, UpdateTiming::kOverlapped, one at a time).
 #pragma once
 
 #include <functional>

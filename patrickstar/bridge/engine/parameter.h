@@ -9,8 +9,13 @@
 // where autograd made it. Only tiles that wait are copied, and those that were to run and failed; should even that fail,
 // autograd's memory stays until the update is complete, so that nothing is lost.
 //
-// Thread safety: gradients may arrive on several threads for different parameters. One parameter is used by one thread at a
-// time, as with any tensor that is written.
+// Thread safety: gradients may arrive on several threads for different parameters, while operators of other threads read any
+// of them ([Note: a value in use]). One parameter is written by one thread at a time, as any tensor.
+//
+// [Note: a value in use] Several backward() calls may run at once, as with any module: an operator of one may have a value open
+// when another brings its gradient. That gradient then stays where autograd made it until step(), though there may be no room
+// for such in general. Where no operator has the value open it counts as displaced before the gradient is copied, so that who
+// comes meanwhile rebuilds it. An update that would run at once has no such way out: it is refused by name.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -99,6 +104,9 @@ class Parameter {
   class Placing;
   StorageBacking* backing_of_grad() const;
   bool keep_gradient(const at::Tensor& gradient);
+  bool displace_value();
+  void refuse_update_of_value_in_use();
+  void keep_beside_value_in_use(const at::Tensor& gradient);
   // `passing`, `left_out`: by tile of the tensor, whether it is read where it is, or not copied; empty: all is copied.
   void put_gradient(const at::Tensor& gradient, PlaceHolds place_holds, const std::vector<bool>& passing = {});
   void copy_gradient(std::byte* to, const at::Tensor& gradient, const std::vector<bool>& left_out) const;

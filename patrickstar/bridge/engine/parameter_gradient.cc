@@ -196,16 +196,46 @@ void Parameter::gradient_arrived() {
   grad_scale = 1.0;  // what was clipped is gone
   const at::Tensor gradient = dense_like_parameter(slot);
   throw_if_error(core_->updates().complete(id_));  // one that is due reads the gradient before
-  if (keep_gradient(gradient)) return core_->gradient_arrived(*this);
-  slot = at::Tensor();
+  refuse_update_of_value_in_use();
+  if (core_->gradients_may_stay() && keep_gradient(gradient)) return core_->gradient_arrived(*this);
   if (core_->data().gradients() == GradientPlacement::kInParameter) {
     throw_if_error(take_over_writes());
+    if (!displace_value()) {
+      keep_beside_value_in_use(gradient);
+      return core_->gradient_arrived(*this);
+    }
+    slot = at::Tensor();
     if (const auto passing = tiles_to_pass(); !passing.empty()) return pass_gradient(gradient, passing);
     put_gradient(gradient, PlaceHolds::kGradient);
   } else {
+    slot = at::Tensor();
     put_gradient(gradient, PlaceHolds::kValue);
   }
   core_->gradient_arrived(*this);
+}
+
+// False: an operator of another thread has the value open in its place. Else the place holds the gradient, which is to be put.
+bool Parameter::displace_value() {
+  return core_->runtime().gate().displace(value_, [this] { place_holds_.store(PlaceHolds::kGradient); });
+}
+
+void Parameter::refuse_update_of_value_in_use() {
+  if (tiles_to_pass().empty() || core_->runtime().gate().displace(value_, [] {})) return;
+  throw Error(Status(StatusCode::kInvalidArgument,
+                     "[optimizer] " + name() +
+                         " is in use on another thread while its gradient arrives: updates overlapped with backward take one "
+                         "backward() at a time; use deferred updates"));
+}
+
+void Parameter::keep_beside_value_in_use(const at::Tensor& gradient) {
+  if (keep_gradient(gradient)) return;
+  at::Tensor& slot = tensor().mutable_grad();  // a view, or other memory than ours
+  slot = gradient.clone();
+  if (keep_gradient(slot)) return;
+  throw Error(
+      Status(StatusCode::kInvalidArgument, "[gradient] " + name() +
+                                               " is in use on another thread while a gradient of it arrives that cannot be kept "
+                                               "beside it: attach with gradient chunks"));
 }
 
 const void* Parameter::gradient_beside() const {
@@ -215,12 +245,12 @@ const void* Parameter::gradient_beside() const {
 
 bool Parameter::gradient_kept() const { return gradient_ != nullptr && gradient_->kept() != nullptr; }
 
-// REQUIRES: `gradient` is tensor().grad() if it needed no conversion.
+// False: its memory cannot be kept. REQUIRES: `gradient` is tensor().grad() if it needed no conversion.
 bool Parameter::keep_gradient(const at::Tensor& gradient) {
   const at::Tensor parameter = tensor();
   if (!gradient.is_same(parameter.grad()) || gradient.storage_offset() != 0) return false;
   c10::StorageImpl* storage = gradient.storage().unsafeGetStorageImpl();
-  if (storage->nbytes() != gradient.nbytes() || !is_ours(storage->data_ptr()) || !core_->gradients_may_stay()) return false;
+  if (storage->nbytes() != gradient.nbytes() || !is_ours(storage->data_ptr())) return false;
   throw_if_error(take_over_writes());
   if (core_->gradient_norm == GradientNorm::kOnArrival) {
     sum_of_squares_ = sum_of_squares(storage->data(), core_->data().dtype(), gradient.numel(), core_->parallel_for());
@@ -318,9 +348,10 @@ void Parameter::put_gradient(const at::Tensor& gradient, PlaceHolds place_holds,
   {
     // Alone in its chunk nothing else there is worth fetching; a gradient chunk without contents has nothing to fetch.
     const bool alone = data.layout().chunk(data.layout().place(id_).chunk).tensors.size() == 1;
-    const bool create = alone || !data.manager().has_contents(place.payload);
-    const Access access{place.payload, create ? AccessMode::kCreate : AccessMode::kWrite};
-    auto leases = data.manager().acquire({&access, 1});
+    const Access create{place.payload, AccessMode::kCreate};
+    auto leases = alone ? data.manager().acquire({&create, 1}) : data.manager().acquire_or_create(place.payload);
+    // Nothing was put, and what lies there need not be the value by now: the master has it.
+    if (!leases.ok() && place_holds == PlaceHolds::kGradient) place_holds_.store(PlaceHolds::kNothing);
     throw_if_error(leases.status());
     if (core_->gradient_norm == GradientNorm::kOnArrival) {
       sum_of_squares_ = sum_of_squares(gradient.const_data_ptr(), data.dtype(), gradient.numel(), core_->parallel_for());

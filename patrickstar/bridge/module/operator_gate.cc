@@ -45,7 +45,25 @@ void OperatorGate::show(StorageBacking* backing, void* address) {
   open_at(backing->storage(), address);
 }
 
+bool OperatorGate::displace(StorageBacking* backing, const std::function<void()>& displaced) {
+  const std::lock_guard lock(mutex_);
+  if (backing->open_count_ > 0) return false;
+  displaced();
+  ++displacements_;
+  return true;
+}
+
 Result<OpenStorages> OperatorGate::open(std::span<const OpenRequest> requests) {
+  for (;;) {
+    OpenStorages open;
+    const auto opened = try_open(requests, &open);
+    if (!opened.ok()) return opened.status();
+    if (opened.value()) return open;
+  }
+}
+
+Result<bool> OperatorGate::try_open(std::span<const OpenRequest> requests, OpenStorages* open) {
+  const std::uint64_t displacements = displacements_.load();
   constexpr std::size_t kInline = 8;  // most operators have fewer managed inputs: no allocation for them
   std::array<Access, kInline> few;
   std::array<Bytes, kInline> few_offsets;
@@ -61,29 +79,29 @@ Result<OpenStorages> OperatorGate::open(std::span<const OpenRequest> requests) {
     offsets[i] = placement.value().in_chunk() ? placement.value().offset : kDisplaced;
     if (placement.value().in_chunk()) accesses[in_chunks++] = {placement.value().payload, requests[i].mode};
   }
-  OpenStorages open;
   if (in_chunks > 0) {
     auto leases = manager_->acquire(accesses.first(in_chunks));
     if (!leases.ok()) return leases.status();
-    open.leases_ = std::move(leases).value();
+    open->leases_ = std::move(leases).value();
   }
-  open.gate_ = this;
-  open.requests_.reserve(requests.size());
+  open->gate_ = this;
+  open->requests_.reserve(requests.size());
   if (in_chunks < requests.size()) {
     for (std::size_t i = 0; i < requests.size(); ++i) {
       if (offsets[i] != kDisplaced) continue;
       PS_RETURN_IF_ERROR(open_displaced(requests[i].backing));
-      open.requests_.push_back(requests[i]);
+      open->requests_.push_back(requests[i]);
     }
   }
   const std::lock_guard lock(mutex_);
+  if (displacements != displacements_.load()) return false;  // a place among these may hold something else by now
   std::size_t lease = 0;
   for (std::size_t i = 0; i < requests.size(); ++i) {
     if (offsets[i] == kDisplaced) continue;
-    show(requests[i].backing, open.leases_.address(lease++) + offsets[i]);
-    open.requests_.push_back(requests[i]);
+    show(requests[i].backing, open->leases_.address(lease++) + offsets[i]);
+    open->requests_.push_back(requests[i]);
   }
-  return open;
+  return true;
 }
 
 void OperatorGate::close(OpenStorages* open) {

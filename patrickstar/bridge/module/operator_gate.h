@@ -1,10 +1,12 @@
 // OperatorGate: opens all managed storages of one operator together and closes them after it.
 //
 // Any thread. A storage may be open several times (nested operators, several threads): it is armed again when the last one
-// closes. Failures leave every storage of the operator armed with the failure's text until it is opened again, and the first
-// is latched until somebody takes it.
+// closes. What lies in its place changes only while it is not open (displace()). Failures leave every storage of the operator
+// armed with the failure's text until it is opened again, and the first is latched until somebody takes it.
 #pragma once
 
+#include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -44,6 +46,9 @@ class OperatorGate {
 
   // Errors: as ChunkManager::acquire; then all of them stay armed.
   Result<OpenStorages> open(std::span<const OpenRequest> requests);
+  // Calls `displaced`, from which on the backing's locate() says displaced, if the storage is open nowhere; else false and
+  // nothing is done. An open() that located it before and has not shown it yet locates again. `displaced` must call nothing back.
+  bool displace(StorageBacking* backing, const std::function<void()>& displaced);
   // Puts the failure's text on each storage and remembers the first failure.
   void fail(std::span<const OpenRequest> requests, const Status& status);
   // The first failure since the last take_latched(); ok if there was none.
@@ -54,12 +59,15 @@ class OperatorGate {
  private:
   friend class OpenStorages;
   void close(OpenStorages* open);
+  // False: something was displaced since it was located, and nothing is open.
+  Result<bool> try_open(std::span<const OpenRequest> requests, OpenStorages* open);
   Status open_displaced(StorageBacking* backing);
   static void show(StorageBacking* backing, void* address);
 
   ChunkManager* const manager_;
   mutable std::mutex mutex_;  // open counts, armed states, latched_
   Status latched_;
+  std::atomic<std::uint64_t> displacements_ = 0;
 };
 
 }  // namespace patrickstar::bridge

@@ -161,7 +161,8 @@ bool Arena::trim_pages(Bytes wanted, Bytes keep_begin, Bytes keep_end) {
   Bytes freed = 0;
   for (auto at = idle_pages_.rbegin(); freed < wanted && at != idle_pages_.rend();) {
     const Bytes page = *at;
-    if (page + kPageBytes > keep_begin && page < keep_end) {
+    // A page that the system does not take back stays charged.
+    if ((page + kPageBytes > keep_begin && page < keep_end) || !pages_->decommit(base_ + page, kPageBytes).ok()) {
       ++at;
       continue;
     }
@@ -172,7 +173,6 @@ bool Arena::trim_pages(Bytes wanted, Bytes keep_begin, Bytes keep_end) {
     block->second.committed = false;
     coalesce(block);
     committed_[static_cast<std::size_t>(page / kPageBytes)] = false;
-    pages_->decommit(base_ + page, kPageBytes);
     ledger_->release(Account::kFree, kPageBytes);
     at = decltype(at)(idle_pages_.erase(std::next(at).base()));
     freed += kPageBytes;

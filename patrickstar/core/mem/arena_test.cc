@@ -209,6 +209,21 @@ TEST(Arena, FreePagesGoBackWhenABlockNeedsTheBudgetElsewhere) {
   for (std::byte* block : {wall, wall2, large}) pool.arena->free(block);
 }
 
+TEST(Arena, APageThatTheSystemDoesNotTakeBackStaysCharged) {
+  TestArena pool(8 * kMiB);
+  pool.arena->free(pool.allocate(4 * kMiB));
+  pool.pages.refused_decommits().arm(1);
+  EXPECT_TRUE(pool.arena->trim(2 * kMiB)) << "the other one goes";
+  EXPECT_EQ(pool.pages.refused_decommits().injected(), 1);
+  EXPECT_EQ(pool.ledger.total(), 2 * kMiB);
+  EXPECT_EQ(pool.pages.committed_bytes(), 2 * kMiB);
+  pool.pages.refused_decommits().arm(1);
+  EXPECT_FALSE(pool.arena->trim(2 * kMiB));
+  EXPECT_EQ(pool.ledger.total(), 2 * kMiB);
+  pool.arena->trim(kEverything);
+  EXPECT_EQ(pool.ledger.total(), 0);
+}
+
 TEST(Arena, NoMorePagesGoBackThanAreAskedFor) {
   TestArena pool(8 * kMiB);
   pool.arena->free(pool.allocate(8 * kMiB));
@@ -357,7 +372,7 @@ TEST(MmapPages, DecommittedPagesAreNotResidentAndComeBackAsZeros) {
   std::memset(base.value(), 1, static_cast<std::size_t>(kPageBytes));
   EXPECT_TRUE(resident(base.value()));
   EXPECT_FALSE(resident(base.value() + kPageBytes));
-  pages.decommit(base.value(), kPageBytes);
+  ASSERT_TRUE(pages.decommit(base.value(), kPageBytes).ok());
   EXPECT_FALSE(resident(base.value()));
   ASSERT_TRUE(pages.commit(base.value(), kPageBytes).ok());
   EXPECT_EQ(base.value()[123], std::byte{0});

@@ -68,20 +68,24 @@ Result<PayloadId> ChunkManager::add(PayloadSpec spec) {
 }
 
 void ChunkManager::discard(PayloadId id) {
+  const Lock lock(mutex_);
+  Payload& payload = at(id);
+  PS_CHECK(payload.alive && payload.pins == 0);
+  if (payload.moving()) {
+    payload.discarded = true;
+    payload.prefetching = false;
+  } else {
+    free_copies(id);
+  }
+}
+
+void ChunkManager::remove(PayloadId id) {
   Lock lock(mutex_);
   const WaitScope scope(this);
   PS_CHECK(at(id).alive && at(id).pins == 0);
   // However long: a transfer depends on nobody, and ends.
   while (at(id).moving()) (void)wait(lock, {.cause = WaitCause::kTransfer, .payload = id});
-  for (int level = 0; level <= bottom(); ++level) {
-    if (at(id).copies[static_cast<std::size_t>(level)].state != CopyState::kNone) free_copy(id, level);
-  }
-  failures_.erase(id);
-}
-
-void ChunkManager::remove(PayloadId id) {
-  discard(id);
-  const Lock lock(mutex_);
+  free_copies(id);
   Payload& payload = at(id);
   if (bottom() > 0) levels_.back().tier->free(payload.copies[static_cast<std::size_t>(bottom())].place, payload.spec.bytes);
   payload = Payload{};
@@ -115,7 +119,7 @@ void ChunkManager::read_schedule(const std::function<void()>& read) const {
 
 bool ChunkManager::has_contents(PayloadId id) const {
   const Lock lock(mutex_);
-  return nearest_valid(at(id)) >= 0;
+  return has_contents(at(id));
 }
 
 std::string ChunkManager::name_of(PayloadId id) const {

@@ -74,13 +74,17 @@ class ChunkManager final : public TransferSink {
   Result<PayloadId> add(PayloadSpec spec);
   // Forgets a payload and frees its copies. REQUIRES: not leased.
   void remove(PayloadId payload);
-  // The contents are dead: copies are freed without a write. REQUIRES: not leased.
+  // The contents are dead: copies are freed without a write, those that a transfer reads or writes when it is done. Waits for
+  // nothing. REQUIRES: not leased.
   void discard(PayloadId payload);
 
   // Brings all payloads to the compute tier and pins them, or changes nothing. A payload may be named twice.
   // Errors: kOutOfRoom (nothing more can give way), kDeadlock, kIoError (names payload and file), kTimedOut,
   // kInvalidArgument (a read of a payload that has no contents).
   Result<LeaseSet> acquire(std::span<const Access> accesses, QueueId queue = kCpuQueue);
+  // One payload to be written in part: kWrite, or kCreate if it has no contents when its turn to be brought comes. Of several
+  // threads that fill parts of a new payload only the first creates it. Errors: as acquire.
+  Result<LeaseSet> acquire_or_create(PayloadId payload, QueueId queue = kCpuQueue);
   // Starts to bring a payload up if there is room without evicting. True: it is there or on its way.
   bool prefetch(PayloadId payload);
   // Starts to let a payload go from the compute tier if no lease holds it. True: it is gone or leaving.
@@ -129,6 +133,8 @@ class ChunkManager final : public TransferSink {
   void grant(std::span<const Access> accesses, QueueId queue, LeaseSet* leases);
   bool gathered(const Payload& payload, AccessMode mode) const;
   Status gather(Lock& lock, std::span<const Access> accesses);
+  Status bring_all(Lock& lock, std::span<const Access> accesses);
+  static bool has_contents(const Payload& payload) { return !payload.discarded && nearest_valid(payload) >= 0; }
   Status begin_gathering(Lock& lock, std::span<const Access> accesses);
   void let_go_of_gathered();
   void set_bringing(PayloadId id);
@@ -168,6 +174,7 @@ class ChunkManager final : public TransferSink {
   void finish_up(PayloadId id, int from, int to, bool ok);
   void finish_down(PayloadId id, int from, int to, bool ok);
   void free_copy(PayloadId id, int level);
+  void free_copies(PayloadId id);
   bool is_candidate(PayloadId id, int level) const;
   void update_candidate(PayloadId id, int level);
   void emit(EventKind kind, PayloadId id, int level, std::string_view why = {});

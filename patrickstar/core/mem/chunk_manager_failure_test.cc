@@ -52,7 +52,7 @@ TEST_F(ChunkManagerTest, AFailedWriteBackKeepsTheOnlyCopy) {
   EXPECT_EQ(rig.value(ids[0]), 10);
 }
 
-// An acquire may give up; who throws contents or the manager away cannot.
+// An acquire may give up; who throws a payload or the manager away cannot.
 TEST_F(ChunkManagerTest, ATransferThatTakesLongerThanTheTimeOutIsWaitedFor) {
   fill(2);
   ASSERT_TRUE(manager.give_up(ids[0]));
@@ -60,7 +60,7 @@ TEST_F(ChunkManagerTest, ATransferThatTakesLongerThanTheTimeOutIsWaitedFor) {
   rig.waiter().set_step([this, idle] { return ++*idle > 3 && rig.complete_oldest(); });
   EXPECT_EQ(rig.acquire(ids[0], AccessMode::kWrite).status().code(), StatusCode::kTimedOut);
   EXPECT_EQ(*idle, 1);
-  manager.discard(ids[0]);
+  manager.remove(ids[0]);
   EXPECT_EQ(*idle, 4);
   EXPECT_EQ(rig.pending(), 0u);
   ASSERT_TRUE(manager.give_up(ids[1]));

@@ -28,9 +28,27 @@ Result<LeaseSet> ChunkManager::acquire(std::span<const Access> accesses, QueueId
   return leases;
 }
 
+Result<LeaseSet> ChunkManager::acquire_or_create(PayloadId id, QueueId queue) {
+  Lock lock(mutex_);
+  PS_CHECK(at(id).alive);
+  Access access{id, AccessMode::kWrite};
+  if (ready_now(at(id), access.mode)) {
+    pin(id);
+  } else {
+    const WaitScope scope(this);
+    PS_RETURN_IF_ERROR(begin_gathering(lock, {&access, 1}));
+    // From here on nobody else can create it.
+    if (!has_contents(at(id))) access.mode = AccessMode::kCreate;
+    PS_RETURN_IF_ERROR(bring_all(lock, {&access, 1}));
+  }
+  Result<LeaseSet> leases = LeaseSet();
+  grant({&access, 1}, queue, &leases.value());
+  return leases;
+}
+
 // A copy that a transfer reads may be read along with it, but not be written.
 bool ChunkManager::ready_now(const Payload& payload, AccessMode mode) const {
-  return payload.copies[0].state == CopyState::kValid && (mode == AccessMode::kRead || !payload.moving());
+  return payload.copies[0].state == CopyState::kValid && (mode == AccessMode::kRead ? !payload.discarded : !payload.moving());
 }
 
 void ChunkManager::grant(std::span<const Access> accesses, QueueId queue, LeaseSet* leases) {
@@ -72,6 +90,11 @@ bool ChunkManager::gathered(const Payload& payload, AccessMode mode) const {
 Status ChunkManager::gather(Lock& lock, std::span<const Access> accesses) {
   const WaitScope scope(this);
   PS_RETURN_IF_ERROR(begin_gathering(lock, accesses));
+  return bring_all(lock, accesses);
+}
+
+// REQUIRES: it is the caller's turn to gather.
+Status ChunkManager::bring_all(Lock& lock, std::span<const Access> accesses) {
   for (const Access& access : accesses) {
     pin(access.payload);
     Payload& payload = at(access.payload);

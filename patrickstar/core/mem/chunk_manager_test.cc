@@ -155,11 +155,42 @@ TEST_F(ChunkManagerTest, DiscardForgetsWithoutAWrite) {
   const auto lease = rig.acquire(ids[0], AccessMode::kRead);
   EXPECT_EQ(lease.status().code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(lease.status().message(), HasSubstr("chunk 0 param has no contents"));
-  ASSERT_TRUE(manager.give_up(ids[1]));
-  manager.discard(ids[1]);  // waits for the write-back under way
-  EXPECT_EQ(rig.pending(), 0u);
+}
+
+TEST_F(ChunkManagerTest, WhatIsDiscardedOnItsWayGoesWhenItArrives) {
+  fill(2);
+  ASSERT_TRUE(manager.give_up(ids[1]));  // on its way down
+  manager.discard(ids[1]);
+  EXPECT_EQ(rig.waiter().waits(), 0);
+  EXPECT_EQ(rig.pending(), 1u);
   EXPECT_FALSE(manager.has_contents(ids[1]));
-  ASSERT_TRUE(rig.fill(ids[1], 1).ok());
+  manager.check_invariants();
+  EXPECT_EQ(rig.acquire(ids[1], AccessMode::kRead).status().code(), StatusCode::kInvalidArgument);
+  rig.complete_all();
+  EXPECT_EQ(rig.tier(0).places(), 1u);
+  ASSERT_TRUE(manager.give_up(ids[0]));
+  rig.complete_all();
+  ASSERT_TRUE(manager.prefetch(ids[0]));  // on its way up
+  manager.discard(ids[0]);
+  EXPECT_FALSE(manager.has_contents(ids[0]));
+  ASSERT_TRUE(rig.fill(ids[0], 7).ok()) << "waits, and is new";
+  EXPECT_EQ(rig.value(ids[0]), 7);
+  EXPECT_EQ(rig.tier(0).places(), 1u);
+  manager.check_invariants();
+}
+
+TEST_F(ChunkManagerTest, WhatIsDiscardedOnItsWayUpThroughThreeTiersStopsHalfWay) {
+  ManagerRig three({2 * kUnit, 3 * kUnit, 20 * kUnit});
+  const PayloadId id = three.add(kUnit);
+  ASSERT_TRUE(three.fill(id, 3).ok());
+  ASSERT_TRUE(three.manager().give_up(id));
+  three.complete_all();
+  ASSERT_TRUE(three.manager().prefetch(id));
+  three.manager().discard(id);
+  three.complete_all();
+  EXPECT_FALSE(three.manager().has_contents(id));
+  EXPECT_EQ(three.tier(0).places() + three.tier(1).places(), 0u);
+  three.manager().check_invariants();
 }
 
 TEST_F(ChunkManagerTest, RemoveGivesEverythingBack) {

@@ -102,6 +102,15 @@ void ChunkManager::free_copy(PayloadId id, int level) {
   }
 }
 
+// All of them: the contents are dead.
+void ChunkManager::free_copies(PayloadId id) {
+  for (int level = 0; level <= bottom(); ++level) {
+    if (at(id).copies[static_cast<std::size_t>(level)].state != CopyState::kNone) free_copy(id, level);
+  }
+  failures_.erase(id);
+  at(id).discarded = false;
+}
+
 void ChunkManager::give_back(int level, Place place, Bytes bytes) {
   levels_[static_cast<std::size_t>(level)].tier->free(place, bytes);
   freed_bytes_[static_cast<std::size_t>(level)] += bytes;
@@ -167,11 +176,13 @@ void ChunkManager::transfer_done(const Transfer& transfer, Status status) {
     }
     emit(EventKind::kFailed, id, to);
   }
+  if (payload.discarded) payload.prefetching = false;
   if (up) {
     finish_up(id, from, to, status.ok());
   } else {
     finish_down(id, from, to, status.ok());
   }
+  if (payload.discarded) free_copies(id);
   for (int level = 0; level < bottom(); ++level) update_candidate(id, level);
   // It was used again while its write-back went on. One that failed is not tried again of itself: that could go on for ever.
   if (!up && status.ok()) let_go_if_done(id);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstring>
 #include <latch>
 #include <thread>
 
@@ -58,6 +59,42 @@ TEST_F(WaitTest, WaitsForAnotherThreadsLease) {
     return true;
   };
   EXPECT_EQ(*read(ids[0]).address(0), std::byte{10});
+}
+
+// Two threads fill parts of a new payload. The first creates it, and it goes to the disk before the other's turn comes.
+TEST_F(WaitTest, WhatAnotherCreatedMeanwhileIsNotCreatedAgain) {
+  const PayloadId fresh = rig.add();
+  std::byte found{};
+  rig.waiter().set_step([&, main = std::this_thread::get_id()] {
+    if (std::this_thread::get_id() != main) return other_step();
+    if (!waiting_there) {
+      other.start([&] {
+        auto lease = rig.manager().acquire_or_create(fresh);
+        ASSERT_TRUE(lease.ok()) << lease.status().message();
+        found = *lease.value().address(0);
+      });
+      while (!waiting_there) std::this_thread::yield();
+    }
+    return rig.complete_oldest();
+  });
+  other_step = [&] {
+    waiting_there = true;
+    while (!go_on) std::this_thread::yield();
+    return rig.complete_oldest() || true;
+  };
+  {
+    auto lease = rig.manager().acquire_or_create(fresh);
+    ASSERT_TRUE(lease.ok()) << lease.status().message();
+    std::memset(lease.value().address(0), 77, kUnit);
+  }
+  ASSERT_TRUE(rig.manager().give_up(fresh));
+  rig.complete_all();
+  ASSERT_FALSE(rig.manager().resident(fresh));
+  go_on = true;
+  other.finish();
+  EXPECT_EQ(found, std::byte{77});
+  EXPECT_EQ(rig.value(fresh), 77);
+  rig.manager().check_invariants();
 }
 
 TEST_F(WaitTest, MakeRoomWaitsForAnotherThreadsLeaseToo) {

@@ -87,7 +87,7 @@ TEST_F(WatchTest, WhoWaitsOnAfterTheTimeOutLetsOthersIn) {
     rig.clock().advance(kSecond);
     return ++more < 5 || rig.complete_oldest();
   });
-  manager.discard(ids[0]);
+  manager.remove(ids[0]);
   EXPECT_EQ(more, 5);
   EXPECT_EQ(rig.pending(), 0u);
 }

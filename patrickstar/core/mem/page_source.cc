@@ -37,9 +37,15 @@ Status MmapPages::commit(std::byte* address, Bytes bytes) {
                             format_bytes(bytes), std::strerror(errno)));
 }
 
-void MmapPages::decommit(std::byte* address, Bytes bytes) {
-  madvise(address, static_cast<std::size_t>(bytes), MADV_DONTNEED);
-  mprotect(address, static_cast<std::size_t>(bytes), PROT_NONE);
+Status MmapPages::decommit(std::byte* address, Bytes bytes) {
+  if (madvise(address, static_cast<std::size_t>(bytes), MADV_DONTNEED) != 0) {
+    return Status(StatusCode::kOutOfRoom,
+                  fmt::format("[arena] the system did not take {} of memory back: {}; is it locked (mlockall)?",
+                              format_bytes(bytes), std::strerror(errno)));
+  }
+  // Without its memory the page takes none, whatever its protection: a refusal only leaves it counted by RLIMIT_DATA.
+  (void)mprotect(address, static_cast<std::size_t>(bytes), PROT_NONE);
+  return {};
 }
 
 }  // namespace patrickstar

@@ -17,9 +17,9 @@ class PageSource {
   // Address space without memory, aligned to kPageBytes. REQUIRES: bytes is a multiple of kPageBytes.
   virtual Result<std::byte*> reserve(Bytes bytes) = 0;
   virtual void unreserve(std::byte* address, Bytes bytes) = 0;
-  // Makes pages readable and writable (zero-filled at first touch), or gives their memory back.
+  // Makes pages readable and writable (zero-filled at first touch), or gives their memory back. Not ok: nothing changed.
   virtual Status commit(std::byte* address, Bytes bytes) = 0;
-  virtual void decommit(std::byte* address, Bytes bytes) = 0;
+  virtual Status decommit(std::byte* address, Bytes bytes) = 0;
 };
 
 // Private anonymous memory, on transparent huge pages where the system has them. Reserved space is PROT_NONE: it counts
@@ -29,7 +29,7 @@ class MmapPages final : public PageSource {
   Result<std::byte*> reserve(Bytes bytes) override;
   void unreserve(std::byte* address, Bytes bytes) override;
   Status commit(std::byte* address, Bytes bytes) override;
-  void decommit(std::byte* address, Bytes bytes) override;
+  Status decommit(std::byte* address, Bytes bytes) override;
 };
 
 }  // namespace patrickstar

@@ -41,10 +41,12 @@ Status CountingPages::commit(std::byte* address, Bytes bytes) {
   return {};
 }
 
-void CountingPages::decommit(std::byte* address, Bytes bytes) {
+Status CountingPages::decommit(std::byte* address, Bytes bytes) {
+  if (refused_decommits_.hit()) return Status(StatusCode::kOutOfRoom, "[pages] injected refusal of a decommit");
   mark(address, bytes, false);
   ++decommits_;
   std::memset(address, static_cast<int>(kPoison), static_cast<std::size_t>(bytes));
+  return {};
 }
 
 }  // namespace patrickstar

@@ -1,5 +1,5 @@
 // CountingPages: a PageSource over the heap that counts, checks that pages are committed and given back in turn, refuses the
-// n-th commit and poisons what was given back.
+// n-th commit or decommit and poisons what was given back.
 #pragma once
 
 #include <cstddef>
@@ -21,9 +21,10 @@ class CountingPages final : public PageSource {
   Result<std::byte*> reserve(Bytes bytes) override;
   void unreserve(std::byte* address, Bytes bytes) override;
   Status commit(std::byte* address, Bytes bytes) override;
-  void decommit(std::byte* address, Bytes bytes) override;
+  Status decommit(std::byte* address, Bytes bytes) override;
 
   NthFailure& commits() { return commits_; }
+  NthFailure& refused_decommits() { return refused_decommits_; }
   std::int64_t decommits() const { return decommits_; }
   Bytes committed_bytes() const { return committed_bytes_; }
   Bytes peak_bytes() const { return peak_bytes_; }
@@ -34,6 +35,7 @@ class CountingPages final : public PageSource {
   std::byte* base_ = nullptr;
   std::vector<bool> committed_;
   NthFailure commits_;
+  NthFailure refused_decommits_;
   std::int64_t decommits_ = 0;
   Bytes committed_bytes_ = 0;
   Bytes peak_bytes_ = 0;

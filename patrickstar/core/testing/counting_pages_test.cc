@@ -14,12 +14,12 @@ TEST(CountingPages, CountsRefusesAndPoisons) {
   pages.commits().arm(1);
   EXPECT_FALSE(pages.commit(base + 2 * kPageBytes, kPageBytes).ok());
   EXPECT_EQ(pages.committed_bytes(), 2 * kPageBytes);
-  pages.decommit(base, kPageBytes);
+  ASSERT_TRUE(pages.decommit(base, kPageBytes).ok());
   EXPECT_EQ(base[5], CountingPages::kPoison);
   EXPECT_EQ(pages.committed_bytes(), kPageBytes);
   EXPECT_EQ(pages.peak_bytes(), 2 * kPageBytes);
   EXPECT_EQ(pages.decommits(), 1);
-  pages.decommit(base + kPageBytes, kPageBytes);
+  ASSERT_TRUE(pages.decommit(base + kPageBytes, kPageBytes).ok());
   pages.unreserve(base, 4 * kPageBytes);
 }
 
@@ -28,7 +28,7 @@ TEST(CountingPagesDeathTest, CommittingTwiceEndsTheTest) {
   std::byte* base = pages.reserve(kPageBytes).value();
   ASSERT_TRUE(pages.commit(base, kPageBytes).ok());
   EXPECT_DEATH((void)pages.commit(base, kPageBytes), "broken invariant");
-  pages.decommit(base, kPageBytes);
+  ASSERT_TRUE(pages.decommit(base, kPageBytes).ok());
   pages.unreserve(base, kPageBytes);
 }
 
