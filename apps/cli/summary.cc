@@ -188,8 +188,9 @@ std::string to_text(const TrainSummary& s) {
   text += fmt::format("memory: model data {}", format_bytes(s.model_data_bytes));
   if (s.budget_bytes > 0) text += fmt::format(", budget {}", format_bytes(s.budget_bytes));
   if (s.peak_total_bytes >= 0) {
+    const Bytes non_model = s.steps_peak_non_model_bytes >= 0 ? s.steps_peak_non_model_bytes : s.peak_non_model_bytes;
     text += fmt::format(", peak {} (chunks {}, activations and the like {})", format_bytes(s.peak_total_bytes),
-                        format_bytes(s.peak_model_bytes), format_bytes(s.peak_non_model_bytes));
+                        format_bytes(s.peak_model_bytes), format_bytes(non_model));
   }
   text += fmt::format(", process {}\n", format_bytes(s.peak_rss_bytes));
   if (s.smallest_budget_bytes >= 0)

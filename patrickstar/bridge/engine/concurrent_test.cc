@@ -29,7 +29,10 @@ Parameter& parameter_of(UpdateRig& rig, int layer) { return *rig.engine.core()->
 // A tensor's bytes as an operator of another thread has them open, from construction to close().
 class OpenElsewhere {
  public:
-  OpenElsewhere(UpdateRig& rig, at::Tensor tensor) : tensor_(std::move(tensor)) {
+  // `meanwhile`: what is done before it is open.
+  OpenElsewhere(
+      UpdateRig& rig, at::Tensor tensor, const std::function<void()>& meanwhile = [] {})
+      : tensor_(std::move(tensor)) {
     std::promise<void> opened;
     thread_ = std::thread([&, closing = closing_.get_future()] {
       auto* const backing = static_cast<StorageBacking*>(context_of(tensor_.storage().unsafeGetStorageImpl(), &managed_deleter));
@@ -39,6 +42,7 @@ class OpenElsewhere {
       opened.set_value();
       closing.wait();
     });
+    meanwhile();
     opened.get_future().wait();
   }
   ~OpenElsewhere() { close(); }
@@ -92,9 +96,46 @@ TEST(Concurrent, AnOverlappedUpdateOfAValueInUseIsRefused) {
     OpenElsewhere open(rig, rig.weight(1));
     // On a thread that ends: what autograd keeps of a backward that failed goes with it.
     EXPECT_THAT(on_another_thread([&] { return error_of([&] { rig.backward(); }); }),
-                AllOf(HasSubstr("1.weight is in use on another thread"), HasSubstr("use deferred updates")));
+                AllOf(HasSubstr("1.weight is in use by another operator"), HasSubstr("use deferred updates")));
     EXPECT_TRUE(open.shows(before));
   }
+}
+
+// Its tile is also its weight's, whose gradient comes later: it would not run at once.
+TEST(Concurrent, AnOverlappedUpdateOfABiasInUseIsRefusedToo) {
+  for (const Bytes budget : {kTight, kRoomy}) {
+    UpdateRig rig(UpdateTiming::kOverlapped, GradientPlacement::kInParameter, &posix_file_ops(), budget);
+    const at::Tensor bias = rig.model->parameters()[3];
+    const at::Tensor before = bias.clone();
+    OpenElsewhere open(rig, bias);
+    EXPECT_THAT(on_another_thread([&] { return error_of([&] { rig.backward(); }); }), HasSubstr("1.bias is in use"));
+    EXPECT_TRUE(open.shows(before));
+  }
+}
+
+// The gradient was thrown away, so the value is restored from its master, of which the disk keeps one part back for a while.
+TEST(Concurrent, AGradientThatArrivesWhileItsValueIsRestoredIsKeptBesideIt) {
+  FaultyFileOps files;
+  UpdateRig rig(UpdateTiming::kDeferred, GradientPlacement::kInParameter, &files);
+  const at::Tensor before = rig.weight(0).clone();
+  auto first = std::dynamic_pointer_cast<torch::nn::LinearImpl>(rig.model->children()[0]);
+  const at::Tensor loss = first->forward(at::full({4, kWidth}, 0.5, at::kBFloat16)).square().sum();
+  loss.backward({}, /*retain_graph=*/true);
+  const at::Tensor gradient = rig.weight(0).grad().clone();
+  EXPECT_EQ(parameter_of(rig, 0).gradient_beside(), nullptr);
+  rig.model->zero_grad();
+  rig.send_tiles_down();
+  files.hold(FileCall::kRead);
+  OpenElsewhere open(rig, rig.weight(0), [&] {
+    files.wait_until_held(FileCall::kRead, 1);
+    loss.backward();  // reads no value
+    EXPECT_NE(parameter_of(rig, 0).gradient_beside(), nullptr);
+    files.release(FileCall::kRead);
+  });
+  EXPECT_TRUE(open.shows(before));
+  open.close();
+  EXPECT_TRUE(at::equal(rig.weight(0), before));
+  EXPECT_TRUE(at::equal(rig.weight(0).grad(), gradient));
 }
 
 // A chunk of its gradients is of both threads' layers, and does not stay.

@@ -110,18 +110,22 @@ Result<Placement> Parameter::locate_value() {
                   "[optimizer] " + name() + " is needed again in backward after its overlapped update: use deferred updates");
   }
   if (core_->updates().due(id_)) PS_RETURN_IF_ERROR(core_->updates().complete(id_));
-  switch (place_holds_.load()) {
-    case PlaceHolds::kValue: return core_->data().value_place(id_);
-    case PlaceHolds::kGradient: return Placement{};
-    case PlaceHolds::kNothing: break;
-  }
   const Placement place = core_->data().value_place(id_);
+  PlaceHolds held = place_holds_.load();
+  if (held == PlaceHolds::kNothing && place_holds_.compare_exchange_strong(held, PlaceHolds::kRestoring)) {
+    const Status restored = restore_value(place);
+    place_holds_.store(restored.ok() ? PlaceHolds::kValue : PlaceHolds::kNothing);
+    if (!restored.ok()) return restored;
+    return place;
+  }
+  return held == PlaceHolds::kValue ? place : Placement{};
+}
+
+Status Parameter::restore_value(const Placement& place) {
   const Access access{place.payload, AccessMode::kWrite};
   auto leases = core_->runtime().manager().acquire({&access, 1});
   if (!leases.ok()) return leases.status();
-  PS_RETURN_IF_ERROR(core_->data().rebuild_value(id_, leases.value().address(0) + place.offset));
-  place_holds_.store(PlaceHolds::kValue);
-  return place;
+  return core_->data().rebuild_value(id_, leases.value().address(0) + place.offset);
 }
 
 Status Parameter::take_over_writes() {

@@ -12,10 +12,12 @@
 // Thread safety: gradients may arrive on several threads for different parameters, while operators of other threads read any
 // of them ([Note: a value in use]). One parameter is written by one thread at a time, as any tensor.
 //
-// [Note: a value in use] Several backward() calls may run at once, as with any module: an operator of one may have a value open
-// when another brings its gradient. That gradient then stays where autograd made it until step(), though there may be no room
-// for such in general. Where no operator has the value open it counts as displaced before the gradient is copied, so that who
-// comes meanwhile rebuilds it. An update that would run at once has no such way out: it is refused by name.
+// [Note: a value in use] Several backward() calls may run at once, as with any module: an operator of one may have a value open,
+// or be about to restore it, when another brings its gradient. That gradient then stays where autograd made it until step(),
+// though there may be no room for such in general. Where nobody has the value open it counts as displaced before the gradient is
+// copied, so that who comes meanwhile rebuilds it. Updates in backward have no such way out: they exclude other threads at the
+// model (UpdateTiming::kOverlapped), and one that meets such a thread at once is refused by name. Gradients are read on other
+// threads at no time between backward() and the end of step().
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -42,6 +44,7 @@ enum class PlaceHolds : std::uint8_t {
   kValue,
   kGradient,  // the value can be rebuilt from the master
   kNothing,   // likewise; the gradient was discarded
+  kRestoring  // a thread is writing the value there; for the others it can be rebuilt from the master
 };
 
 class Parameter {
@@ -116,6 +119,7 @@ class Parameter {
   void discard_dead_gradients();
   at::Tensor dense_like_parameter(const at::Tensor& gradient) const;
   Result<Placement> locate_value();
+  Status restore_value(const Placement& place);
   std::string armed_text_of(const char* what) const;
 
   EngineCore* const core_;

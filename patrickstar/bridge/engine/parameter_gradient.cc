@@ -214,17 +214,24 @@ void Parameter::gradient_arrived() {
   core_->gradient_arrived(*this);
 }
 
-// False: an operator of another thread has the value open in its place. Else the place holds the gradient, which is to be put.
+// False: somebody has the value open in its place, or restores it there. Else the place holds the gradient, which is to be put.
 bool Parameter::displace_value() {
-  return core_->runtime().gate().displace(value_, [this] { place_holds_.store(PlaceHolds::kGradient); });
+  return core_->runtime().gate().displace(value_, [this] {
+    PlaceHolds held = place_holds_.load();
+    while (held != PlaceHolds::kRestoring && !place_holds_.compare_exchange_weak(held, PlaceHolds::kGradient)) {
+    }
+    return held != PlaceHolds::kRestoring;
+  });
 }
 
 void Parameter::refuse_update_of_value_in_use() {
-  if (tiles_to_pass().empty() || core_->runtime().gate().displace(value_, [] {})) return;
-  throw Error(Status(StatusCode::kInvalidArgument,
-                     "[optimizer] " + name() +
-                         " is in use on another thread while its gradient arrives: updates overlapped with backward take one "
-                         "backward() at a time; use deferred updates"));
+  const UpdateSchedule* const schedule = core_->update_schedule();
+  if (schedule == nullptr || !schedule->updates_in_backward() || !core_->runtime().gate().is_open(value_)) return;
+  throw Error(
+      Status(StatusCode::kInvalidArgument,
+             "[optimizer] " + name() +
+                 " is in use by another operator while its gradient arrives: updates overlapped with backward leave the model "
+                 "to one thread; use deferred updates"));
 }
 
 void Parameter::keep_beside_value_in_use(const at::Tensor& gradient) {
@@ -232,10 +239,10 @@ void Parameter::keep_beside_value_in_use(const at::Tensor& gradient) {
   at::Tensor& slot = tensor().mutable_grad();  // a view, or other memory than ours
   slot = gradient.clone();
   if (keep_gradient(slot)) return;
-  throw Error(
-      Status(StatusCode::kInvalidArgument, "[gradient] " + name() +
-                                               " is in use on another thread while a gradient of it arrives that cannot be kept "
-                                               "beside it: attach with gradient chunks"));
+  throw Error(Status(StatusCode::kInvalidArgument,
+                     "[gradient] " + name() +
+                         " is in use by another operator while a gradient of it arrives that cannot be kept "
+                         "beside it: attach with gradient chunks"));
 }
 
 const void* Parameter::gradient_beside() const {

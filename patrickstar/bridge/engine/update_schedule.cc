@@ -123,6 +123,8 @@ class Overlapped final : public Deferred {
     return runs;
   }
 
+  bool updates_in_backward() const override { return true; }
+
   bool can_clip() const override { return false; }
 
   std::string after_a_failure() const override {

@@ -26,6 +26,8 @@ class UpdateSchedule {
   virtual void gradient_arrived(Parameter&) {}
   // What gradient_arrived() would run at once if it were called now: by tile of the parameter, from its first. Empty: nothing.
   virtual std::vector<bool> runs_on_arrival(const Parameter&) const { return {}; }
+  // Whether gradient_arrived() may run updates.
+  virtual bool updates_in_backward() const { return false; }
   // step() of the optimizer. Throws Error: then step() again goes on where it stopped.
   virtual void step() = 0;
   // What a backward that failed half-way has left behind, to be said after the failure; empty: nothing to be said.

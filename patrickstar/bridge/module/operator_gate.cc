@@ -45,12 +45,16 @@ void OperatorGate::show(StorageBacking* backing, void* address) {
   open_at(backing->storage(), address);
 }
 
-bool OperatorGate::displace(StorageBacking* backing, const std::function<void()>& displaced) {
+bool OperatorGate::displace(StorageBacking* backing, const std::function<bool()>& displaced) {
   const std::lock_guard lock(mutex_);
-  if (backing->open_count_ > 0) return false;
-  displaced();
-  ++displacements_;
+  if (backing->open_count_ > 0 || !displaced()) return false;
+  backing->displaced_at_ = ++displacements_;
   return true;
+}
+
+bool OperatorGate::is_open(const StorageBacking* backing) const {
+  const std::lock_guard lock(mutex_);
+  return backing->open_count_ > 0;
 }
 
 Result<OpenStorages> OperatorGate::open(std::span<const OpenRequest> requests) {
@@ -94,7 +98,9 @@ Result<bool> OperatorGate::try_open(std::span<const OpenRequest> requests, OpenS
     }
   }
   const std::lock_guard lock(mutex_);
-  if (displacements != displacements_.load()) return false;  // a place among these may hold something else by now
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    if (offsets[i] != kDisplaced && requests[i].backing->displaced_at_ > displacements) return false;
+  }
   std::size_t lease = 0;
   for (std::size_t i = 0; i < requests.size(); ++i) {
     if (offsets[i] == kDisplaced) continue;

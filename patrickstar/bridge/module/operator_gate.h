@@ -1,8 +1,8 @@
 // OperatorGate: opens all managed storages of one operator together and closes them after it.
 //
 // Any thread. A storage may be open several times (nested operators, several threads): it is armed again when the last one
-// closes. What lies in its place changes only while it is not open (displace()). Failures leave every storage of the operator
-// armed with the failure's text until it is opened again, and the first is latched until somebody takes it.
+// closes. A parameter's value leaves its place only while it is not open (displace()). Failures leave every storage of the
+// operator armed with the failure's text until it is opened again, and the first is latched until somebody takes it.
 #pragma once
 
 #include <atomic>
@@ -46,9 +46,11 @@ class OperatorGate {
 
   // Errors: as ChunkManager::acquire; then all of them stay armed.
   Result<OpenStorages> open(std::span<const OpenRequest> requests);
-  // Calls `displaced`, from which on the backing's locate() says displaced, if the storage is open nowhere; else false and
-  // nothing is done. An open() that located it before and has not shown it yet locates again. `displaced` must call nothing back.
-  bool displace(StorageBacking* backing, const std::function<void()>& displaced);
+  // If the storage is open nowhere, calls `displaced`: true from it says that the backing's locate() says displaced from now on.
+  // Then an open() that located it before and has not shown it yet locates again. `displaced` must call nothing back. False:
+  // nothing was done.
+  bool displace(StorageBacking* backing, const std::function<bool()>& displaced);
+  bool is_open(const StorageBacking* backing) const;
   // Puts the failure's text on each storage and remembers the first failure.
   void fail(std::span<const OpenRequest> requests, const Status& status);
   // The first failure since the last take_latched(); ok if there was none.
@@ -59,7 +61,7 @@ class OperatorGate {
  private:
   friend class OpenStorages;
   void close(OpenStorages* open);
-  // False: something was displaced since it was located, and nothing is open.
+  // False: one of them was displaced after it was located; all are to be closed.
   Result<bool> try_open(std::span<const OpenRequest> requests, OpenStorages* open);
   Status open_displaced(StorageBacking* backing);
   static void show(StorageBacking* backing, void* address);
@@ -67,7 +69,7 @@ class OperatorGate {
   ChunkManager* const manager_;
   mutable std::mutex mutex_;  // open counts, armed states, latched_
   Status latched_;
-  std::atomic<std::uint64_t> displacements_ = 0;
+  std::atomic<std::uint64_t> displacements_ = 0;  // ever
 };
 
 }  // namespace patrickstar::bridge

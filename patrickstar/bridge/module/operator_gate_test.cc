@@ -58,7 +58,7 @@ struct GateTest : testing::Test {
     return gate.open({&request, 1});
   }
   bool displace() {
-    return gate.displace(&backing, [this] { backing.displaced = true; });
+    return gate.displace(&backing, [this] { return backing.displaced = true; });
   }
   float sum() const { return tensor.sum().item<float>(); }
 

@@ -1,6 +1,7 @@
 // StorageBacking: what stands behind one storage whose bytes lie in chunk space.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -52,7 +53,8 @@ class StorageBacking {
   friend class OperatorGate;
   c10::StorageImpl* const storage_;
   int open_count_ = 0;
-  bool shows_failure_ = false;  // instead of armed_text()
+  std::uint64_t displaced_at_ = 0;  // the gate's count of displacements then
+  bool shows_failure_ = false;      // instead of armed_text()
   std::unique_ptr<DisplacedBytes> displaced_;
   bool displaced_written_ = false;
 };

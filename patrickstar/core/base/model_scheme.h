@@ -46,7 +46,8 @@ enum class UpdateTiming : std::uint8_t {
   // CONDITIONS, which the caller answers for: one backward() a step; the learning rate and all other hyperparameters are set
   // before
   // backward(); gradients are neither read nor changed nor clipped between backward() and step(); every backward() is followed by
-  // step(). A parameter that gets a second gradient, or is needed again in the backward after it was updated, raises an Error.
+  // step(); no operator of another thread uses the model during backward(). A parameter that gets a second gradient, or is needed
+  // again in the backward after it was updated, raises an Error.
   kOverlapped,
 };
 

@@ -67,6 +67,26 @@ TEST_F(ChunkManagerTest, ATransferThatTakesLongerThanTheTimeOutIsWaitedFor) {
   *idle = 0;  // the manager's end waits, too
 }
 
+TEST_F(ChunkManagerTest, AFailedWriteBackOfWhatWasDiscardedIsNobodysFailure) {
+  ManagerRig two({2 * kUnit, 20 * kUnit});
+  const PayloadId dead = two.add(kUnit);
+  const PayloadId alive = two.add(kUnit);
+  ASSERT_TRUE(two.fill(dead, 1).ok() && two.fill(alive, 2).ok());
+  ASSERT_TRUE(two.manager().give_up(dead));
+  two.manager().discard(dead);
+  bool failed = false;
+  two.waiter().set_step([&] {
+    if (std::exchange(failed, true)) return two.complete_oldest();
+    two.link(0).fail(0);
+    return true;
+  });
+  const Status room = two.manager().make_room(2 * kUnit);
+  EXPECT_TRUE(failed);
+  EXPECT_TRUE(room.ok()) << room.message();
+  EXPECT_EQ(two.value(alive), 2);
+  two.manager().check_invariants();
+}
+
 TEST_F(ChunkManagerTest, AnAcquireThatNeedsAFailedWriteBackSaysSo) {
   fill(3);
   auto written = rig.acquire({{ids[1], AccessMode::kWrite}, {ids[2], AccessMode::kWrite}});

@@ -170,7 +170,7 @@ void ChunkManager::transfer_done(const Transfer& transfer, Status status) {
         fmt::format("{} of {} ({}) failed", up ? "fetch" : "write-back", payload.spec.name, format_bytes(payload.spec.bytes)));
     if (up) {
       failures_.insert_or_assign(id, named);
-    } else {
+    } else if (!payload.discarded) {  // else its bytes are nobody's
       ++failed_write_backs_;
       last_write_back_failure_ = named;
     }
