@@ -110,7 +110,7 @@ class Report {
   Json json_;
 };
 
-// Exit code: 1 where a setting failed, or losses differed.
+// Exit code: 1 where a setting failed, losses differed, or none could be compared.
 int closing_line(const std::vector<BenchRow>& rows) {
   int measured = 0, steady = 0, within = 0, discarded = 0, different = 0, failed = 0;
   for (const BenchRow& row : rows) {
@@ -125,9 +125,11 @@ int closing_line(const std::vector<BenchRow>& rows) {
   fmt::print(
       "{} of {} settings reached, {} measured steadily, {} of these within {:.2f} x limit; {} samples discarded; losses {}\n",
       measured, rows.size(), steady, within, kMostTimeByLimit, discarded,
-      different == 0 ? "bit for bit those of the plain runs' three steps" : "DIFFER");
+      measured == 0    ? "not compared"
+      : different == 0 ? "bit for bit those of the plain runs' three steps"
+                       : "DIFFER");
   if (failed > 0) fmt::print("{} of {} settings FAILED\n", failed, rows.size());
-  return different == 0 && failed == 0 ? 0 : 1;
+  return measured > 0 && different == 0 && failed == 0 ? 0 : 1;
 }
 
 }  // namespace

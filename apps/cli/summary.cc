@@ -180,11 +180,11 @@ std::string to_json(const TrainSummary& s, const TrainOptions& options, const Tr
 }
 
 std::string to_text(const TrainSummary& s) {
-  if (s.steps.empty()) return "no step was taken\n";
-  std::string text =
-      fmt::format("{} steps of {} tokens: loss {:.4f} to {:.4f}, {:.2f} s a step, {:.0f} tokens/s\n", s.steps.size(),
-                  s.tokens_per_step, s.steps.front().loss, s.steps.back().loss, median_step_seconds(s),
-                  static_cast<double>(s.tokens_per_step) / std::max(1e-9, median_step_seconds(s)));
+  if (s.steps.empty()) return s.interrupted ? "interrupted before the first step\n" : "no step was taken\n";
+  std::string text = s.interrupted ? fmt::format("interrupted after step {}\n", s.steps.size()) : "";
+  text += fmt::format("{} steps of {} tokens: loss {:.4f} to {:.4f}, {:.2f} s a step, {:.0f} tokens/s\n", s.steps.size(),
+                      s.tokens_per_step, s.steps.front().loss, s.steps.back().loss, median_step_seconds(s),
+                      static_cast<double>(s.tokens_per_step) / std::max(1e-9, median_step_seconds(s)));
   text += fmt::format("memory: model data {}", format_bytes(s.model_data_bytes));
   if (s.budget_bytes > 0) text += fmt::format(", budget {}", format_bytes(s.budget_bytes));
   if (s.peak_total_bytes >= 0) {
@@ -194,7 +194,8 @@ std::string to_text(const TrainSummary& s) {
   }
   text += fmt::format(", process {}\n", format_bytes(s.peak_rss_bytes));
   if (s.smallest_budget_bytes >= 0)
-    text += fmt::format("the smallest budget that would work: {}\n", format_bytes(s.smallest_budget_bytes));
+    text +=
+        fmt::format("a budget that would be enough: {} (estimated from what was done)\n", format_bytes(s.smallest_budget_bytes));
   if (!s.chunks.empty()) text += "\n" + step_table(s.steps, s.bound) + "\n" + chunk_table(s.chunks, kChunksListed);
   return text;
 }

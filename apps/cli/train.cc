@@ -5,6 +5,7 @@
 #include <torch/headeronly/version.h>
 #include <torch/optim/adamw.h>
 #include <torch/utils.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
@@ -22,6 +23,7 @@
 #include "patrickstar/bridge/engine/error.h"
 #include "patrickstar/bridge/engine/runtime.h"
 #include "patrickstar/core/base/available_memory.h"
+#include "patrickstar/core/base/log.h"
 #include "patrickstar/core/base/text.h"
 #include "patrickstar/core/base/text_file.h"
 #include "patrickstar/core/optim/adamw.h"
@@ -32,7 +34,12 @@ namespace {
 
 std::atomic<bool> stop_asked{false};  // by a signal, whose handler can reach nothing else
 
-void ask_to_stop(int) { stop_asked.store(true); }
+void ask_to_stop(int signal) {
+  stop_asked.store(true);
+  std::signal(signal, SIG_DFL);  // a second one ends at once; the scratch file is unlinked already
+  constexpr char kText[] = "patrickstar: stopping after this step; once more ends at once\n";
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, kText, sizeof(kText) - 1);
+}
 
 at::Tensor to_tensor(const std::vector<std::int64_t>& values, std::int64_t rows) {
   return at::tensor(values, at::kLong).view({rows, -1});
@@ -189,6 +196,9 @@ double seconds_of_matmul(at::ScalarType type) {
 // that no budget knows of: before there is one.
 std::string advice_on(DType dtype) {
   if (dtype != DType::kBFloat16) return "";
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512bf16")) return "";  // those with AMX have it too; a measurement could be disturbed
+#endif
   const double times = seconds_of_matmul(at::kBFloat16) / seconds_of_matmul(at::kFloat);
   constexpr double kWorthSaying = 2.5;
   if (times < kWorthSaying) return "";
@@ -296,6 +306,10 @@ int run_train(const TrainOptions& options) {
     return fail(1, status.message());
   if (Status status = check_batch(options, plan); !status.ok()) return fail(1, status.message());
   if (Status status = check_outputs(options); !status.ok()) return fail(1, status.message());
+  if (plan.budget > available_memory()) {
+    log_warning("the budget of " + format_bytes(plan.budget) + " is more than the available memory of " +
+                format_bytes(available_memory()) + ": what does not fit there ends the process, not the budget");
+  }
   if (options.threads > 0) at::set_num_threads(options.threads);
   const std::string advice = advice_on(plan.dtype);
   std::signal(SIGINT, &ask_to_stop);

@@ -121,8 +121,10 @@ Result<TrainPlan> check(const TrainOptions& o) {
   if (o.checkpoint_activations) plan.model.activations = models::Activations::kCheckpoint;
   if (const auto error = models::validate(plan.model)) return bad("impossible shape: " + *error);
   if (o.sequence_length > plan.model.max_positions) {
-    return bad(fmt::format("--sequence-length {} is longer than the model's {} positions; give --max-positions",
-                           o.sequence_length, plan.model.max_positions));
+    return bad(
+        fmt::format("--sequence-length {0} is longer than the model's {1} positions; give --sequence-length {1} or less, or "
+                    "--max-positions {0}",
+                    o.sequence_length, plan.model.max_positions));
   }
   constexpr double kMostTokens = 1e18;  // what is counted of them fits 64 bits
   if (static_cast<double>(o.batch_size) * static_cast<double>(o.sequence_length) * static_cast<double>(o.accumulate) >

@@ -728,6 +728,7 @@ class NothingLeft(Case):
                     lines += child.stderr.readlines()
                     self.assertEqual(child.wait(TIMEOUT_S), 0, "".join(lines))
                     self.assertEqual(os.listdir(spill), [])
+                self.assertEqual(sum("stopping after this step" in line for line in lines), 1)
                 summary = json.loads(pathlib.Path(path).read_text())
                 self.assertIs(summary["interrupted"], True)
                 shown = sum(line.startswith("step ") for line in lines)
