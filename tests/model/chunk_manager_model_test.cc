@@ -15,7 +15,14 @@
 namespace patrickstar {
 namespace {
 
-constexpr int kOperations = 10'000;
+// TSan makes it ten times as slow and has little to find in it: its two threads act in turn. chunk_manager_stress_test.cc is for
+// that.
+#if defined(__SANITIZE_THREAD__)
+constexpr int kOneIn = 10;
+#else
+constexpr int kOneIn = 1;
+#endif
+constexpr int kOperations = 10'000 / kOneIn;
 constexpr Bytes kUnit = kPayloadAlignment;
 
 struct Config {
@@ -370,17 +377,17 @@ TEST_P(ChunkManagerModel, LosesNoByte) {
     if (testing::Test::HasFailure()) return;
   }
   model.check_all_contents();
-  EXPECT_GT(model.injected(), 20);
-  EXPECT_GT(model.granted(), config.units.size() == 1 ? 500 : 1000);
+  EXPECT_GT(model.injected(), 20 / kOneIn);
+  EXPECT_GT(model.granted(), (config.units.size() == 1 ? 500 : 1000) / kOneIn);
   EXPECT_GT(model.refused(), 0);
   if (model.orchestrator() != nullptr && config.units.size() > 1 && config.units[0] < 20) {
-    EXPECT_GT(model.orchestrator()->stats().plans, 5);
-    EXPECT_GT(model.orchestrator()->stats().deviations, 20);
+    EXPECT_GT(model.orchestrator()->stats().plans, 5 / kOneIn);
+    EXPECT_GT(model.orchestrator()->stats().deviations, 20 / kOneIn);
   }
   if (config.units.size() > 1 && config.units[0] < 20) {
     for (const KindTraffic& traffic : model.stats().kinds) {
-      EXPECT_GT(traffic.fetches, 20);
-      EXPECT_GT(traffic.write_backs, 20);
+      EXPECT_GT(traffic.fetches, 20 / kOneIn);
+      EXPECT_GT(traffic.write_backs, 20 / kOneIn);
     }
   }
 }
