@@ -66,7 +66,7 @@ class MainJobTest(unittest.TestCase):
         self.assertEqual(rows["budget"], ["none", "1.20", "GiB"])
         self.assertEqual(rows["peak memory, counted"], ["1.90", "GiB", "1.12", "GiB"])
         self.assertEqual(rows["peak memory of the process (RSS)"], ["2.14", "GiB", "1.30", "GiB"])
-        self.assertEqual(rows["smallest budget that would work"], ["-", "668", "MiB"])
+        self.assertEqual(rows["budget that would do (estimate)"], ["-", "668", "MiB"])
         self.assertEqual(rows["loss of the first step"], ["10.9000", "10.9000"])
         self.assertEqual(rows["loss of step 20"], ["-", "9.0000"])
         self.assertEqual(rows["seconds per step"], ["2.00", "3.00"])
