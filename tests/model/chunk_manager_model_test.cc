@@ -152,7 +152,7 @@ class Model {
 
   void discard() {
     const PayloadId id = any();
-    if (leased(id)) return;
+    if (busy_.contains(id)) return;  // whoever asks for it would be refused
     rig_.manager().discard(id);
     contents_[id].clear();
     ASSERT_FALSE(rig_.manager().has_contents(id));
@@ -207,7 +207,8 @@ class Model {
     std::set<PayloadId> wanted;
     for (const Access& access : accesses) wanted.insert(access.payload);
     for (const Held& held : held_) {
-      if (held.whose != Whose::kOwn && whose == Whose::kOwn) continue;  // will be released when we wait
+      // Will be released when we wait; on the only tier nobody waits for what was discarded while it is leased.
+      if (held.whose != Whose::kOwn && whose == Whose::kOwn && rig_.links() > 0) continue;
       for (const Access& access : held.accesses) wanted.insert(access.payload);
     }
     if (rig_.links() == 0) {  // nothing can leave the only tier
@@ -303,6 +304,7 @@ class Model {
     for (std::size_t i = 0; i < held.accesses.size(); ++i) {
       if (held.accesses[i].mode == AccessMode::kRead) continue;
       auto& content = contents_[held.accesses[i].payload];
+      if (content.empty()) continue;  // discarded since
       const std::size_t at = random_() % content.size();
       content[at] = static_cast<std::byte>(random_());
       held.leases.address(i)[at] = content[at];

@@ -1,5 +1,6 @@
 #include "patrickstar/bridge/engine/chunked_adamw.h"
 
+#include <string>
 #include <utility>
 
 #include "patrickstar/bridge/engine/adamw_groups.h"
@@ -51,6 +52,21 @@ ChunkedAdamW::~ChunkedAdamW() {
   if (core_->update_schedule() == schedule_.get()) core_->forget_update_schedule();
 }
 
+namespace {
+
+[[noreturn]] void refuse_archive(const char* what) {
+  throw Error(
+      Status(StatusCode::kUnavailable,
+             std::string("[optimizer] torch::") + what +
+                 " does not reach the optimizer's state, which lies in chunks: stream it with Engine::visit(), which gives "
+                 "masters and moments by name; there is no checkpoint to resume from yet"));
+}
+
+}  // namespace
+
+void ChunkedAdamW::save(torch::serialize::OutputArchive&) const { refuse_archive("save"); }
+void ChunkedAdamW::load(torch::serialize::InputArchive&) { refuse_archive("load"); }
+
 std::optional<AdamWFactors> ChunkedAdamW::take_factors(Parameter& parameter) {
   auto found = group_of_.find(parameter.key());
   if (found == group_of_.end()) {  // the first time, or a group was added
@@ -101,6 +117,7 @@ torch::Tensor ChunkedAdamW::step(LossClosure closure) {
         Status(StatusCode::kInvalidArgument,
                "[optimizer] step() did nothing, because backward() ended with an error since the last one" + left_behind));
   }
+  for (const auto& group : param_groups()) (void)adamw_options(group);  // all before the first update is put
   take_assigned_gradients();
   schedule_->step();
   ++steps_;

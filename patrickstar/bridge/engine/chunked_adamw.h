@@ -38,6 +38,9 @@ class ChunkedAdamW final : public torch::optim::Optimizer {
   // Exact: the same bits for every budget. A gradient that arrives afterwards is not scaled; one that is added to a scaled
   // gradient is refused in its backward. Throws Error; with kOverlapped always.
   double clip_grad_norm_(double max_norm);
+  // torch::save and torch::load of an optimizer. Throw Error: the state lies in chunks. Engine::visit() streams it.
+  void save(torch::serialize::OutputArchive& archive) const override;
+  void load(torch::serialize::InputArchive& archive) override;
 
  private:
   std::optional<AdamWFactors> take_factors(Parameter& parameter);

@@ -47,29 +47,29 @@ Status UpdateQueue::run_tile_locked(ChunkId chunk, std::size_t index) {
       data.gradients() == GradientPlacement::kOwnChunks && std::any_of(segments.begin(), segments.end(), in_own_chunk);
   const std::array<Access, 3> accesses{Access{payloads.param, AccessMode::kWrite}, Access{tile.payload, AccessMode::kWrite},
                                        Access{payloads.grad, AccessMode::kRead}};
-  {
-    auto leases = data.manager().acquire(std::span(accesses).first(own_gradients ? 3 : 2));
-    if (!leases.ok()) return leases.status();
-    std::byte* const param = leases.value().address(0);
-    std::byte* const state = leases.value().address(1);
-    const std::byte* const grad = own_gradients ? leases.value().address(2) : param;
-    const bool has_master = data.dtype() != DType::kFloat32;
-    const Bytes width = dtype_bytes(data.dtype());
-    for (const Segment& segment : segments) {
-      const Bytes offset = segment.in_chunk * width;
-      AdamWRange range;
-      const auto* const beside = static_cast<const std::byte*>(core_->parameter(segment.tensor).gradient_beside());
-      range.grad = beside != nullptr ? beside + segment.in_tensor * width : grad + offset;
-      range.grad_dtype = data.dtype();
-      range.master = has_master ? data.state_array(tile.range, state, StateKind::kMaster) + segment.in_tile
-                                : reinterpret_cast<float*>(param + offset);
-      range.exp_avg = data.state_array(tile.range, state, StateKind::kExpAvg) + segment.in_tile;
-      range.exp_avg_sq = data.state_array(tile.range, state, StateKind::kExpAvgSq) + segment.in_tile;
-      range.param16 = has_master ? param + offset : nullptr;
-      range.count = segment.elems;
-      adamw_update(range, updates_[segment.tensor.index()].factors, core_->parallel_for());
-    }
+  auto leases = data.manager().acquire(std::span(accesses).first(own_gradients ? 3 : 2));
+  if (!leases.ok()) return leases.status();
+  std::byte* const param = leases.value().address(0);
+  std::byte* const state = leases.value().address(1);
+  const std::byte* const grad = own_gradients ? leases.value().address(2) : param;
+  const bool has_master = data.dtype() != DType::kFloat32;
+  const Bytes width = dtype_bytes(data.dtype());
+  for (const Segment& segment : segments) {
+    const Bytes offset = segment.in_chunk * width;
+    AdamWRange range;
+    const auto* const beside = static_cast<const std::byte*>(core_->parameter(segment.tensor).gradient_beside());
+    range.grad = beside != nullptr ? beside + segment.in_tensor * width : grad + offset;
+    range.grad_dtype = data.dtype();
+    range.master = has_master ? data.state_array(tile.range, state, StateKind::kMaster) + segment.in_tile
+                              : reinterpret_cast<float*>(param + offset);
+    range.exp_avg = data.state_array(tile.range, state, StateKind::kExpAvg) + segment.in_tile;
+    range.exp_avg_sq = data.state_array(tile.range, state, StateKind::kExpAvgSq) + segment.in_tile;
+    range.param16 = has_master ? param + offset : nullptr;
+    range.count = segment.elems;
+    adamw_update(range, updates_[segment.tensor.index()].factors, core_->parallel_for());
   }
+  // Before the leases end: with them the plan lets go of what it is done with, and gradients that nobody reads any more are not
+  // to be written then.
   for (const Segment& segment : segments) {
     Update& update = updates_[segment.tensor.index()];
     update.done[index - tiles_of(segment.tensor).first] = true;

@@ -3,8 +3,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <torch/serialize.h>
 
 #include <functional>
+#include <sstream>
 
 #include "patrickstar/bridge/engine/error.h"
 #include "patrickstar/bridge/engine/update_test_util.h"
@@ -183,11 +185,42 @@ TEST(UpdateSchedule, AQuarterOfTheTilesWaitsForForwardHoweverManyAChunkHas) {
     for (std::size_t c = 0; c < data.layout().chunks(); ++c) {
       for (const TilePayload& payload : data.chunk(ChunkId(c)).tiles) {
         ++all;
-        waiting += waits_for_forward(payload.number) ? 1 : 0;
+        waiting += waits_for_forward(data.scheme(), c, payload.number) ? 1 : 0;
       }
     }
     EXPECT_EQ(waiting, all / 4) << all;
   }
+}
+
+// An update that is the last to read its chunk's gradients discards them before the plan can let them go.
+TEST(UpdateSchedule, GradientsThatDiedWithTheirUpdateAreNotWritten) {
+  constexpr std::int64_t kWide = 1024;
+  auto runtime = Runtime::create({.memory_budget = 56 * kMiB,
+                                  .spill_dir = testing::TempDir(),
+                                  .layout = {.chunk_elems = kWide * kWide + 1024, .tile_elems = 256 * 1024}});
+  Engine engine(runtime, {.dtype = DType::kFloat32, .gradients = GradientPlacement::kOwnChunks});
+  torch::nn::Sequential model;
+  for (int i = 0; i < 8; ++i) model->push_back(torch::nn::Linear(kWide, kWide));
+  engine.attach(*model);
+  ChunkedAdamW optimizer(engine, model->parameters(), torch::optim::AdamWOptions(1e-2), UpdateTiming::kDeferred);
+  const auto grad = [&] { return runtime->manager().stats().kinds[static_cast<std::size_t>(PayloadKind::kGrad)]; };
+  KindTraffic before{};
+  for (int i = 0; i < 10; ++i) {
+    if (i == 6) before = grad();
+    model->forward(at::full({4, kWide}, 0.5)).square().sum().backward();
+    optimizer.step();
+    optimizer.zero_grad();
+  }
+  EXPECT_GT(grad().fetches, before.fetches) << "they have to leave and come back for their updates";
+  EXPECT_EQ(grad().write_backs - before.write_backs, grad().fetches - before.fetches);
+}
+
+TEST(UpdateSchedule, TheOptimizerRefusesArchives) {
+  UpdateRig rig(UpdateTiming::kDeferred);
+  std::stringstream archive;
+  EXPECT_THAT(error_of([&] { torch::save(*rig.optimizer, archive); }), HasSubstr("Engine::visit()"));
+  torch::serialize::InputArchive none;
+  EXPECT_THAT(error_of([&] { rig.optimizer->load(none); }), HasSubstr("Engine::visit()"));
 }
 
 // parameter.h, [Note: passing gradients]

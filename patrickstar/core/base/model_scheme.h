@@ -30,8 +30,8 @@ struct ModelScheme {
   DType dtype = DType::kBFloat16;
   GradientPlacement gradients = GradientPlacement::kInParameter;
 
-  int states() const { return dtype == DType::kFloat32 ? 2 : 3; }  // fp32 arrays of a tile
-  bool gradient_chunks() const { return gradients == GradientPlacement::kOwnChunks; }
+  constexpr int states() const { return dtype == DType::kFloat32 ? 2 : 3; }  // fp32 arrays of a tile
+  constexpr bool gradient_chunks() const { return gradients == GradientPlacement::kOwnChunks; }
   friend bool operator==(const ModelScheme&, const ModelScheme&) = default;
 };
 
@@ -51,8 +51,12 @@ enum class UpdateTiming : std::uint8_t {
   kOverlapped,
 };
 
-// With kOverlapped: whether a tile, by its number among all tiles in the order of their chunks, is left to its parameter's next
-// use. Every fourth is, so that the disk has as much to do in forward as in backward (the split schedule).
-constexpr bool waits_for_forward(std::size_t tile) { return tile % 4 == 3; }
+// With kOverlapped: whether a tile is left to its parameter's next use. Every fourth is, so that the disk has as much to do in
+// forward as in backward (the split schedule). Where gradients have chunks of their own, all tiles of every fourth chunk: one
+// tile that waits would keep the gradients of its whole chunk over the step's end.
+// `tile`: its number among all tiles in the order of their chunks; `chunk`: among the chunks.
+constexpr bool waits_for_forward(const ModelScheme& scheme, std::size_t chunk, std::size_t tile) {
+  return (scheme.gradient_chunks() ? chunk : tile) % 4 == 3;
+}
 
 }  // namespace patrickstar

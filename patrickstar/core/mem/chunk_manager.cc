@@ -70,13 +70,11 @@ Result<PayloadId> ChunkManager::add(PayloadSpec spec) {
 void ChunkManager::discard(PayloadId id) {
   const Lock lock(mutex_);
   Payload& payload = at(id);
-  PS_CHECK(payload.alive && payload.pins == 0);
-  if (payload.moving()) {
-    payload.discarded = true;
-    payload.prefetching = false;
-  } else {
-    free_copies(id);
-  }
+  PS_CHECK(payload.alive);
+  if (!has_contents(payload) && !payload.moving()) return;
+  payload.discarded = true;
+  payload.prefetching = false;
+  if (!payload.moving()) free_dead_copies(id);
 }
 
 void ChunkManager::remove(PayloadId id) {
@@ -109,7 +107,7 @@ MomentFacts ChunkManager::facts() {
 
 bool ChunkManager::resident(PayloadId id) const {
   const Lock lock(mutex_);
-  return at(id).copies[0].state == CopyState::kValid;
+  return at(id).copies[0].state == CopyState::kValid && !at(id).discarded;
 }
 
 void ChunkManager::read_schedule(const std::function<void()>& read) const {

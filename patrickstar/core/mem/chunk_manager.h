@@ -74,8 +74,8 @@ class ChunkManager final : public TransferSink {
   Result<PayloadId> add(PayloadSpec spec);
   // Forgets a payload and frees its copies. REQUIRES: not leased.
   void remove(PayloadId payload);
-  // The contents are dead: copies are freed without a write, those that a transfer reads or writes when it is done. Waits for
-  // nothing. REQUIRES: not leased.
+  // The contents are dead from now on: copies are freed without a write, those that a transfer reads or writes when it is done,
+  // one that is leased when its last lease ends (unless who holds one creates new contents there). Waits for nothing.
   void discard(PayloadId payload);
 
   // Brings all payloads to the compute tier and pins them, or changes nothing. A payload may be named twice.
@@ -131,14 +131,14 @@ class ChunkManager final : public TransferSink {
   // acquire
   bool ready_now(const Payload& payload, AccessMode mode) const;
   void grant(std::span<const Access> accesses, QueueId queue, LeaseSet* leases);
-  bool gathered(const Payload& payload, AccessMode mode) const;
+  bool gathered(std::span<const Access> accesses) const;
   Status gather(Lock& lock, std::span<const Access> accesses);
   Status bring_all(Lock& lock, std::span<const Access> accesses);
   static bool has_contents(const Payload& payload) { return !payload.discarded && nearest_valid(payload) >= 0; }
   Status begin_gathering(Lock& lock, std::span<const Access> accesses);
   void let_go_of_gathered();
   void set_bringing(PayloadId id);
-  Status bring_up(Lock& lock, PayloadId id, AccessMode mode);
+  Status bring_up(Lock& lock, std::span<const Access> accesses);
   Status start_hop_up(Lock& lock, PayloadId id, Urgency urgency);
   void release(LeaseSet* leases);
   void pin(PayloadId id);
@@ -152,6 +152,8 @@ class ChunkManager final : public TransferSink {
   bool is_only_copy(PayloadId id, int level) const;
   void let_go(int level, PayloadId id, Place below);
   void let_go_if_done(PayloadId id);
+  bool let_go_unwaited(PayloadId id);
+  bool let_surplus_go();
   void pump();
   bool start_prefetch(PayloadId id);
   MomentFacts facts();
@@ -175,6 +177,7 @@ class ChunkManager final : public TransferSink {
   void finish_down(PayloadId id, int from, int to, bool ok);
   void free_copy(PayloadId id, int level);
   void free_copies(PayloadId id);
+  void free_dead_copies(PayloadId id);
   bool is_candidate(PayloadId id, int level) const;
   void update_candidate(PayloadId id, int level);
   void emit(EventKind kind, PayloadId id, int level, std::string_view why = {});
@@ -210,6 +213,7 @@ class ChunkManager final : public TransferSink {
   std::array<Bytes, kMaxLevels> freed_bytes_{};  // ever
   std::int64_t failed_write_backs_ = 0;          // ever
   Status last_write_back_failure_;
+  bool write_back_failed_ = false;  // since the last grant
   std::optional<Gathering> gathering_;
   std::vector<std::int32_t> held_;   // leases by thread
   std::int64_t leases_ = 0;          // all

@@ -48,7 +48,8 @@ Result<LeaseSet> ChunkManager::acquire_or_create(PayloadId id, QueueId queue) {
 
 // A copy that a transfer reads may be read along with it, but not be written.
 bool ChunkManager::ready_now(const Payload& payload, AccessMode mode) const {
-  return payload.copies[0].state == CopyState::kValid && (mode == AccessMode::kRead ? !payload.discarded : !payload.moving());
+  return payload.copies[0].state == CopyState::kValid && (mode == AccessMode::kRead || !payload.moving()) &&
+         (mode == AccessMode::kCreate || !payload.discarded);
 }
 
 void ChunkManager::grant(std::span<const Access> accesses, QueueId queue, LeaseSet* leases) {
@@ -59,6 +60,7 @@ void ChunkManager::grant(std::span<const Access> accesses, QueueId queue, LeaseS
       note_resident(&payload);
     }
     if (access.mode != AccessMode::kRead) {
+      payload.discarded = false;  // by whom holds it too: it has contents again
       for (int level = 1; level <= bottom(); ++level) {
         if (payload.copies[static_cast<std::size_t>(level)].state == CopyState::kValid) free_copy(access.payload, level);
       }
@@ -76,14 +78,21 @@ void ChunkManager::grant(std::span<const Access> accesses, QueueId queue, LeaseS
   ++held_[leases->holder_];
   ++leases_;
   if (events_ != nullptr) emit_readings();
+  write_back_failed_ = false;
   if (schedule_ == nullptr) return;
   schedule_->granted(accesses, facts());
   pump();
 }
 
-// Ready, or room is there for a kCreate of this very acquire.
-bool ChunkManager::gathered(const Payload& payload, AccessMode mode) const {
-  return ready_now(payload, mode) || (payload.copies[0].state == CopyState::kReserved && !payload.moving());
+// The last of them: ready, or there is room that it or one before it creates it in.
+bool ChunkManager::gathered(std::span<const Access> accesses) const {
+  const Access& access = accesses.back();
+  const Payload& payload = at(access.payload);
+  if (ready_now(payload, access.mode)) return true;
+  const bool has_room = payload.copies[0].state == CopyState::kReserved || payload.copies[0].state == CopyState::kValid;
+  return has_room && !payload.moving() && std::any_of(accesses.begin(), accesses.end(), [&](const Access& other) {
+           return other.payload == access.payload && other.mode == AccessMode::kCreate;
+         });
 }
 
 // The slow way: pins everything first, so that nothing that is there goes while the rest is brought.
@@ -110,10 +119,10 @@ Status ChunkManager::bring_all(Lock& lock, std::span<const Access> accesses) {
   }
   Status status;
   for (std::size_t i = 0; status.ok() && i < accesses.size();) {
-    if (gathered(at(accesses[i].payload), accesses[i].mode)) {
+    if (gathered(accesses.first(i + 1))) {
       ++i;
     } else {  // any wait may have cost an earlier one: all must be there at one moment
-      status = bring_up(lock, accesses[i].payload, accesses[i].mode);
+      status = bring_up(lock, accesses.first(i + 1));
       i = 0;
     }
   }
@@ -156,11 +165,12 @@ void ChunkManager::let_go_of_gathered() {
   }
 }
 
-// REQUIRES: the caller gathers and has pinned it.
-Status ChunkManager::bring_up(Lock& lock, PayloadId id, AccessMode mode) {
+// The last of them. REQUIRES: the caller gathers and has pinned it.
+Status ChunkManager::bring_up(Lock& lock, std::span<const Access> accesses) {
+  const auto [id, mode] = accesses.back();
   set_bringing(id);
   failures_.erase(id);
-  while (!gathered(at(id), mode)) {
+  while (!gathered(accesses)) {
     if (at(id).moving()) {
       PS_RETURN_IF_ERROR(wait(lock, {.cause = WaitCause::kTransfer, .payload = id}));
       const auto failed = failures_.find(id);
@@ -179,7 +189,7 @@ Status ChunkManager::bring_up(Lock& lock, PayloadId id, AccessMode mode) {
       payload.copies[0].state = CopyState::kReserved;
       continue;
     }
-    if (nearest_valid(at(id)) < 0) {
+    if (!has_contents(at(id))) {
       return Status(StatusCode::kInvalidArgument, fmt::format("[memory] {} has no contents to read", at(id).spec.name));
     }
     PS_RETURN_IF_ERROR(start_hop_up(lock, id, Urgency::kDemand));
@@ -241,6 +251,7 @@ void ChunkManager::unpin(PayloadId id) {
   if (--payload.pins > 0) return;
   if (compute_ledger_ != nullptr) compute_ledger_->unpin(payload.spec.bytes);
   update_candidate(id, 0);
+  if (payload.discarded && !payload.moving()) free_copies(id);
 }
 
 void ChunkManager::release(LeaseSet* leases) {

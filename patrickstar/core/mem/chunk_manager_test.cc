@@ -157,6 +157,56 @@ TEST_F(ChunkManagerTest, DiscardForgetsWithoutAWrite) {
   EXPECT_THAT(lease.status().message(), HasSubstr("chunk 0 param has no contents"));
 }
 
+// As an update does with the gradients that it was the last to read: the plan, which is done with them, must not write them.
+TEST_F(ChunkManagerTest, WhatIsDiscardedWhileItIsLeasedGoesWithTheLease) {
+  fill(2);
+  auto last = rig.acquire(ids[0], AccessMode::kRead);
+  auto other = rig.acquire(ids[0], AccessMode::kRead);
+  ASSERT_TRUE(last.ok() && other.ok());
+  manager.discard(ids[0]);
+  manager.discard(ids[0]);
+  EXPECT_FALSE(manager.has_contents(ids[0]));
+  EXPECT_EQ(rig.acquire(ids[0], AccessMode::kRead).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(rig.acquire(ids[0], AccessMode::kWrite).status().code(), StatusCode::kInvalidArgument);
+  manager.check_invariants();
+  last.value().release();
+  EXPECT_EQ(rig.tier(0).places(), 2u) << "the other reads it yet";
+  other.value().release();
+  EXPECT_EQ(rig.tier(0).places(), 1u);
+  EXPECT_EQ(manager.stats().written(), 0);
+  manager.check_invariants();
+}
+
+TEST_F(ChunkManagerTest, WhatIsDiscardedWhileItIsLeasedCanBeFilledAnew) {
+  fill(2);
+  auto last = rig.acquire(ids[0], AccessMode::kRead);
+  ASSERT_TRUE(last.ok());
+  manager.discard(ids[0]);
+  auto created = manager.acquire_or_create(ids[0]);
+  ASSERT_TRUE(created.ok());
+  std::memset(created.value().address(0), 9, kUnit);
+  last.value().release();
+  created.value().release();
+  manager.check_invariants();
+  EXPECT_EQ(rig.value(ids[0]), 9);
+}
+
+TEST_F(ChunkManagerTest, WhatIsDiscardedWhileItIsLeasedAndWrittenGoesAfterBoth) {
+  fill(2);
+  ASSERT_TRUE(manager.give_up(ids[0]));
+  auto last = rig.acquire(ids[0], AccessMode::kRead);  // along with the write-back
+  ASSERT_TRUE(last.ok());
+  manager.discard(ids[0]);
+  manager.check_invariants();
+  rig.complete_all();
+  manager.check_invariants();
+  EXPECT_FALSE(manager.has_contents(ids[0]));
+  EXPECT_EQ(rig.tier(0).places(), 2u);
+  last.value().release();
+  EXPECT_EQ(rig.tier(0).places(), 1u);
+  manager.check_invariants();
+}
+
 TEST_F(ChunkManagerTest, WhatIsDiscardedOnItsWayGoesWhenItArrives) {
   fill(2);
   ASSERT_TRUE(manager.give_up(ids[1]));  // on its way down

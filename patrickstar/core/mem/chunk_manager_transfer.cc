@@ -16,13 +16,28 @@ namespace patrickstar {
 // A copy on the compute tier that the schedule is done with leaves at once, if that needs no waiting.
 void ChunkManager::let_go_if_done(PayloadId id) {
   if (schedule_ == nullptr || !at(id).copies[0].tracked || schedule_->keep(id)) return;
+  (void)let_go_unwaited(id);
+}
+
+// False: it would have to wait for room beneath. REQUIRES: a candidate of the compute tier.
+bool ChunkManager::let_go_unwaited(PayloadId id) {
   Place below;
   if (is_only_copy(id, 0) && bottom() > 1) {
     auto place = take_place(1, at(id).spec.bytes);
-    if (!place.ok()) return;
+    if (!place.ok()) return false;
     below = place.value();
   }
   let_go(0, id, below);
+  return true;
+}
+
+// For what the schedule wants and has no room. True: there is more room now. After a write-back that failed nothing goes before
+// the next grant: on a broken disk that would go on for ever.
+bool ChunkManager::let_surplus_go() {
+  if (write_back_failed_) return false;
+  const auto victim = levels_[0].policy->victim();
+  if (!victim.has_value() || !schedule_->surplus(*victim)) return false;
+  return let_go_unwaited(*victim) && at(*victim).copies[0].state == CopyState::kNone;
 }
 
 // Starts what the schedule wants brought, as far as there is room.
@@ -37,7 +52,10 @@ void ChunkManager::pump() {
     } else if (payload.alive && copy.state == CopyState::kNone && !payload.moving() && nearest_valid(payload) > 0) {
       if (prefetching_bytes_ > 0 && prefetching_bytes_ + payload.spec.bytes > prefetch_depth_) return;
       const Bytes bytes = payload.spec.bytes;
-      if (bytes + leaving_bytes_[0] > want->left || compute_bytes_ + bytes > want->room || !start_prefetch(want->payload)) return;
+      if (bytes + leaving_bytes_[0] > want->left || compute_bytes_ + bytes > want->room || !start_prefetch(want->payload)) {
+        if (!let_surplus_go()) return;
+        continue;
+      }
     } else if (payload.moving() && payload.to < payload.from && payload.to > 0) {
       payload.prefetching = true;
     }
@@ -111,6 +129,14 @@ void ChunkManager::free_copies(PayloadId id) {
   at(id).discarded = false;
 }
 
+// Of a payload whose contents are dead, at rest: a leased copy stays until its last lease ends.
+void ChunkManager::free_dead_copies(PayloadId id) {
+  if (at(id).pins == 0) return free_copies(id);
+  for (int level = 1; level <= bottom(); ++level) {
+    if (at(id).copies[static_cast<std::size_t>(level)].state != CopyState::kNone) free_copy(id, level);
+  }
+}
+
 void ChunkManager::give_back(int level, Place place, Bytes bytes) {
   levels_[static_cast<std::size_t>(level)].tier->free(place, bytes);
   freed_bytes_[static_cast<std::size_t>(level)] += bytes;
@@ -170,9 +196,12 @@ void ChunkManager::transfer_done(const Transfer& transfer, Status status) {
         fmt::format("{} of {} ({}) failed", up ? "fetch" : "write-back", payload.spec.name, format_bytes(payload.spec.bytes)));
     if (up) {
       failures_.insert_or_assign(id, named);
-    } else if (!payload.discarded) {  // else its bytes are nobody's
-      ++failed_write_backs_;
-      last_write_back_failure_ = named;
+    } else {
+      write_back_failed_ = true;
+      if (!payload.discarded) {  // else its bytes are nobody's
+        ++failed_write_backs_;
+        last_write_back_failure_ = named;
+      }
     }
     emit(EventKind::kFailed, id, to);
   }
@@ -182,7 +211,7 @@ void ChunkManager::transfer_done(const Transfer& transfer, Status status) {
   } else {
     finish_down(id, from, to, status.ok());
   }
-  if (payload.discarded) free_copies(id);
+  if (payload.discarded) free_dead_copies(id);
   for (int level = 0; level < bottom(); ++level) update_candidate(id, level);
   // It was used again while its write-back went on. One that failed is not tried again of itself: that could go on for ever.
   if (!up && status.ok()) let_go_if_done(id);

@@ -140,7 +140,7 @@ void ChunkManager::check_invariants() const {
     }
     if (payload.ahead) ahead += payload.spec.bytes;
     PS_CHECK((payload.copies[0].state == CopyState::kValid) == (payload.resident_since >= 0));  // I12
-    PS_CHECK(!payload.discarded || payload.moving());                                           // I14
+    PS_CHECK(!payload.discarded || payload.moving() || payload.pins > 0);                       // I14
     if (payload.pins > 0) pinned += payload.spec.bytes;
     for (int level = 0; level < kMaxLevels; ++level) {
       const Copy& copy = payload.copies[static_cast<std::size_t>(level)];

@@ -54,7 +54,7 @@ struct Payload {
   std::int8_t from = -1;  // the transfer under way (at most one): from level, to level
   std::int8_t to = -1;
   bool alive = false;                  // added and not removed
-  bool discarded = false;              // has no contents; its copies go when the transfer under way is done
+  bool discarded = false;              // has no contents; its copies go when no transfer and no lease needs them
   bool prefetching = false;            // goes on up to level 0 when the hop under way is done
   bool ahead = false;                  // its copy on the compute tier was brought ahead, or is on its way so, and is not used yet
   Urgency urgency = Urgency::kDemand;  // of the transfer under way

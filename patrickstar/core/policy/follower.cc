@@ -66,6 +66,7 @@ Follower::Match Follower::granted(std::span<const Access> accesses) {
   ++deviations_;
   const Position jumped = unexpected_.has_value() ? next_pair(*unexpected_, seen) : -1;
   if (jumped >= 0) {
+    skipped_ += jumped - position_ - 2;  // the one before it was seen, too
     position_ = jumped;
     unexpected_.reset();
     return Match::kJumped;

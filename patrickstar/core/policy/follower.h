@@ -32,6 +32,8 @@ class Follower {
   Position position() const { return position_; }
   std::size_t moment() const { return static_cast<std::size_t>(position_ % static_cast<Position>(hashes_.size())); }
   std::int64_t deviations() const { return deviations_; }  // ever
+  // How far the run has been from the trace, ever: its deviations, and the moments that it passed by.
+  std::int64_t distance() const { return deviations_ + skipped_; }
   // Calls f(moment) for each moment in (before, position()], each once: those that the last granted() passed by, its own
   // included.
   template <class F>
@@ -56,6 +58,7 @@ class Follower {
   Position position_ = -1;
   std::optional<std::uint64_t> unexpected_;  // the last moment, if it was: somewhere like it the run may have jumped to
   std::int64_t deviations_ = 0;
+  std::int64_t skipped_ = 0;
 };
 
 }  // namespace patrickstar

@@ -76,6 +76,7 @@ TEST(Follower, ItJumpsForwardOverADroppedLayerAtTheSecondMomentAfterIt) {
   run(&follower, 4, 12);
   EXPECT_EQ(follower.position(), 11);
   EXPECT_EQ(follower.deviations(), 2);
+  EXPECT_EQ(follower.distance(), 3) << "the moment that was left out, too";
 }
 
 TEST(Follower, AnEvaluationThatBeginsAnewIsTheNextStepsForward) {

@@ -8,6 +8,11 @@
 #include "patrickstar/core/policy/payload_heap.h"
 
 namespace patrickstar {
+namespace {
+
+constexpr int kMostReserveRises = 9;  // half as much again each time
+
+}  // namespace
 
 // By the plan: first what is done with, then what was brought ahead, then what is kept; in each the furthest next use first.
 class Orchestrator::Policy final : public EvictionPolicy {
@@ -52,7 +57,7 @@ class Orchestrator::Policy final : public EvictionPolicy {
   PayloadHeap<Position> order_;
 };
 
-Orchestrator::Orchestrator(const OrchestratorOptions& options) : options_(options) {}
+Orchestrator::Orchestrator(const OrchestratorOptions& options) : options_(options), first_reserve_(options.reserve) {}
 
 Orchestrator::~Orchestrator() { PS_CHECK(policy_ == nullptr); }
 
@@ -73,7 +78,7 @@ OrchestratorStats Orchestrator::stats() const {
 }
 
 Position Orchestrator::eviction_key(PayloadId payload) const {
-  const Position next = follower_.next_use(payload, std::max<Position>(follower_.position(), 0));
+  const Position next = follower_.next_use(payload, follower_.position());
   if (next < 0) return INT64_MAX;  // the plan does not know it
   const Role role = payload.index() < roles_.size() ? roles_[payload.index()] : Role::kKept;
   return next + steps(role == Role::kKept ? 0 : role == Role::kAhead ? 1 : 2);
@@ -104,13 +109,13 @@ void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& 
   }
   search_.granted(accesses, facts);
   hold_ = false;
-  if (on_track_) peaks_[follower_.moment()] = std::max(peaks_[follower_.moment()], facts.non_model);
+  if (on_track_) peaks_.saw(follower_.moment(), facts.non_model);
   const Position before = follower_.position();
   const auto match = follower_.granted(accesses);
   const Position now = follower_.position();
   const bool begins = now >= 0 && (before < 0 || now / steps(1) > before / steps(1));
   if (begins && !std::exchange(step_ended_, false)) {
-    peaks_.assign(plan_.trace.moments.size(), 0);
+    peaks_.forget_pass();
     kept_gave_way_ = false;
   }
   on_track_ = match != Follower::Match::kUnknown;
@@ -130,6 +135,12 @@ void Orchestrator::granted(std::span<const Access> accesses, const MomentFacts& 
 
 bool Orchestrator::keep(PayloadId payload) const { return !following_ || !on_track_ || roles_[payload.index()] != Role::kDone; }
 
+// What the plan does not know might stay for ever: nobody waits for its room, so nothing forces it out.
+bool Orchestrator::surplus(PayloadId payload) const {
+  if (!following_ || !on_track_) return false;
+  return roles_[payload.index()] == Role::kDone || follower_.next_use(payload, follower_.position()) < 0;
+}
+
 void Orchestrator::evicted(PayloadId payload) {
   if (!saw_eviction_ && watched_steps_ >= options_.warm_up_steps) watch_from_next_step();  // it had stopped
   saw_eviction_ = true;
@@ -137,7 +148,7 @@ void Orchestrator::evicted(PayloadId payload) {
   ++stats_.forced;
   hold_ = true;
   give_room_back(payload);
-  const Position next = follower_.next_use(payload, std::max<Position>(follower_.position(), 0));
+  const Position next = follower_.next_use(payload, follower_.position());
   if (next >= 0) again_.emplace(next, payload);
   if (roles_[payload.index()] == Role::kKept && next >= 0 && on_track_) kept_gave_way_ = true;
 }
@@ -222,7 +233,7 @@ void Orchestrator::follow(Trace trace) {
     roles_[plan_.trace.accesses[a].payload.index()] = plan_.keep[a] != 0 ? Role::kKept : Role::kAhead;
   }
   ahead_.assign(roles_.size(), {});
-  peaks_.assign(plan_.trace.moments.size(), 0);
+  peaks_.planned(plan_.trace);
   following_ = step_ended_ = true;
   on_track_ = hold_ = want_again_ = kept_gave_way_ = false;
   next_fetch_ = 0;
@@ -250,19 +261,26 @@ void Orchestrator::step_done(const MomentFacts& facts) {
     if (saw_eviction_ && watched_steps_ >= options_.warm_up_steps && !trace.moments.empty()) follow(std::move(trace));
     return;
   }
-  const std::int64_t deviations = follower_.deviations() - deviations_before_;
-  deviations_before_ = follower_.deviations();
-  for (std::size_t m = 0; m < peaks_.size(); ++m) {
-    plan_.trace.moments[m].non_model = std::max(plan_.trace.moments[m].non_model, std::exchange(peaks_[m], 0));
-  }
+  if (on_track_) peaks_.saw(follower_.moment(), facts.non_model);
+  const std::int64_t deviations = follower_.distance() - deviations_before_;
+  deviations_before_ = follower_.distance();
+  const bool calm = !StepSearch::deviates(deviations, plan_.trace.moments.size());
+  const Bytes quantum = options_.budget / 200;
+  const auto needs = peaks_.step_done(calm, quantum, plan_.ring, &plan_.trace);
   step_ended_ = true;
   if (auto other = search_.step_done(deviations, plan_.trace.moments.size(), facts)) {
     ++stats_.retraces;
+    options_.reserve = first_reserve_;
     follow(std::move(*other));
-    return;
-  }
-  if (kept_gave_way_ && stats_.plans < 10) {
-    options_.reserve += std::max<Bytes>(options_.reserve / 2, options_.budget / 200);
+  } else if (needs == NonModelPeaks::Verdict::kLessForGood) {
+    ++stats_.retraces;
+    options_.reserve = first_reserve_;
+    follow(std::move(plan_.trace));
+  } else if (kept_gave_way_ && needs == NonModelPeaks::Verdict::kMore) {
+    follow(std::move(plan_.trace));
+  } else if (kept_gave_way_ && reserve_rises_ < kMostReserveRises) {
+    ++reserve_rises_;
+    options_.reserve += std::max<Bytes>(options_.reserve / 2, quantum);
     follow(std::move(plan_.trace));
   }
 }

@@ -3,7 +3,8 @@
 // It watches while chunks come and go by LRU. Once something had to be evicted and a whole step has been seen it makes a Plan and
 // follows it: payloads that the plan does not keep leave after their last use, and come back in the order of use as far ahead as
 // the room until their use allows. A deviation re-synchronises (Follower); when steps keep deviating another one is looked for to
-// plan from (StepSearch). When kept payloads had to give way it plans again with more reserve. Never wrong, only a slower step.
+// plan from (StepSearch). It plans again when kept payloads had to give way (to more non-model bytes than planned, else with more
+// reserve) and when steps need less of them for good (NonModelPeaks). Never wrong, only a slower step.
 #pragma once
 
 #include <memory>
@@ -13,6 +14,7 @@
 
 #include "patrickstar/core/policy/eviction_policy.h"
 #include "patrickstar/core/policy/follower.h"
+#include "patrickstar/core/policy/non_model_peaks.h"
 #include "patrickstar/core/policy/occupancy.h"
 #include "patrickstar/core/policy/plan.h"
 #include "patrickstar/core/policy/schedule.h"
@@ -23,7 +25,7 @@ namespace patrickstar {
 
 struct OrchestratorOptions {
   Bytes budget = 0;  // of the compute tier
-  // Left free from the start: partly used pages. It grows when kept payloads had to give way.
+  // Left free from the start: partly used pages. It grows when kept payloads had to give way for no other reason.
   Bytes reserve = 0;
   Bytes ring = PlanOptions{}.ring;
   double spread_by_time = PlanOptions{}.spread_by_time;
@@ -34,7 +36,7 @@ struct OrchestratorStats {
   bool following = false;
   std::int64_t plans = 0;
   std::int64_t deviations = 0;  // unexpected moments, ever
-  std::int64_t retraces = 0;    // plans given up: for another step that fits better, or because a payload was removed
+  std::int64_t retraces = 0;    // plans given up: another step fits better, steps became smaller, or a payload was removed
   std::int64_t forced = 0;      // payloads that had to give way against the plan
   Bytes reserve = 0;
   Bytes planned_read = 0;  // a step, by the present plan
@@ -58,6 +60,7 @@ class Orchestrator final : public Schedule {
   void removed(PayloadId payload) override;
   void granted(std::span<const Access> accesses, const MomentFacts& facts) override;
   bool keep(PayloadId payload) const override;
+  bool surplus(PayloadId payload) const override;
   std::optional<Want> want() override;
   void brought(PayloadId payload) override;
   void evicted(PayloadId payload) override;
@@ -82,6 +85,8 @@ class Orchestrator final : public Schedule {
   void give_room_back(PayloadId payload);
 
   OrchestratorOptions options_;
+  const Bytes first_reserve_;
+  int reserve_rises_ = 0;
   Tracer tracer_;
   StepSearch search_{&tracer_};
   Policy* policy_ = nullptr;
@@ -111,8 +116,8 @@ class Orchestrator final : public Schedule {
   // [Note: passes that are no steps] An evaluation goes through the planned moments as a step does and begins anew without a
   // step's end. What it needed, and whether kept payloads had to give way to it, says nothing of steps: forgotten as it is left.
   // Only a step that ended is learned from.
-  std::vector<Bytes> peaks_;  // non-model bytes by moment, of the pass under way
-  bool step_ended_ = false;   // since the last time round
+  NonModelPeaks peaks_;
+  bool step_ended_ = false;  // since the last time round
   bool kept_gave_way_ = false;
   OrchestratorStats stats_;
 };

@@ -218,10 +218,48 @@ TEST(Orchestrator, WhatAnEvaluationNeedsIsNotLearnedAndWhatAStepNeedsIs) {
   run.step();
   EXPECT_EQ(run.orchestrator.trace()->moments[5].non_model, kTile);
   run.step();
-  run.trace.moments[15].non_model = kTile;  // told only after the step's end
-  run.step();
+  run.trace.moments[15].non_model = kTile;  // told at the step's end
   run.step();
   EXPECT_EQ(run.orchestrator.trace()->moments[15].non_model, kTile);
+}
+
+TEST(Orchestrator, WhatTheFirstMomentUsesIsNotTheFurthestBeforeIt) {
+  std::vector<MomentSpec> moments;
+  for (std::uint32_t i = 0; i < 16; ++i) moments.push_back({.accesses = {writes(i)}, .compute = 1});
+  TrainingRun run(trace_of(std::vector<Bytes>(16, kTile), moments), room_for(12));
+  run.watch();
+  run.calm = false;
+  for (std::uint32_t i = 0; i < 16; ++i) {
+    if (run.resident.insert(PayloadId(i)).second) run.policy->track(PayloadId(i));
+  }
+  ASSERT_NE(run.orchestrator.plan().keep[0], 0) << "else it would be no equal of those that are kept";
+  while (run.resident.size() > 1) EXPECT_NE(run.force_out(), PayloadId(0u));
+}
+
+TEST(Orchestrator, SmallerStepsAreNoticedAndPlannedFor) {
+  TrainingRun run(layers(), room_for(14));
+  for (Moment& moment : run.trace.moments) moment.non_model = 4 * kTile;
+  run.watch();
+  const Bytes kept = run.orchestrator.plan().kept_bytes;
+  for (Moment& moment : run.trace.moments) moment.non_model = 0;
+  run.calm = false;
+  for (int i = 0; i < 6; ++i) run.step();
+  EXPECT_EQ(run.orchestrator.stats().retraces, 1);
+  EXPECT_EQ(run.orchestrator.stats().plans, 2);
+  EXPECT_GT(run.orchestrator.plan().kept_bytes, kept);
+}
+
+TEST(Orchestrator, OnlyWhatThePlanDoesNotKnowOrIsDoneWithIsSurplus) {
+  TrainingRun run(layers(), room_for(12));
+  run.watch();
+  run.add(PayloadId(20u), {PayloadKind::kParam, kTile});
+  EXPECT_FALSE(run.orchestrator.surplus(PayloadId(20u))) << "not on the plan's track yet";
+  run.grant(std::size_t{0});
+  EXPECT_TRUE(run.orchestrator.surplus(PayloadId(20u)));
+  for (const PayloadId payload : run.resident) EXPECT_FALSE(run.orchestrator.surplus(payload)) << payload.value;
+  run.calm = false;
+  run.grant({creates(20)});
+  EXPECT_FALSE(run.orchestrator.surplus(PayloadId(20u))) << "an evaluation may use it again and again";
 }
 
 TEST(Orchestrator, APayloadThatIsAddedIsUnknownToThePlan) {

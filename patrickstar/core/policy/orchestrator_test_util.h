@@ -34,7 +34,7 @@ class TrainingRun {
         policy->untrack(access.payload);
       }
     }
-    orchestrator.granted(accesses, {.non_model = non_model_, .compute = 1});
+    orchestrator.granted(accesses, {.non_model = std::exchange(non_model_, 0), .compute = 1});
     for (const Access& access : accesses) {
       policy->track(access.payload);
       if (!orchestrator.keep(access.payload)) leave(access.payload);
@@ -48,7 +48,7 @@ class TrainingRun {
   void step() {
     misses = 0;
     for (std::size_t m = 0; m < trace.moments.size(); ++m) grant(m);
-    orchestrator.step_done({.non_model = non_model_, .compute = 1});
+    orchestrator.step_done({.non_model = std::exchange(non_model_, 0), .compute = 1});
     pump();
   }
   // Makes room for somebody else; the payload that had to go.
@@ -67,7 +67,7 @@ class TrainingRun {
         grant(m);
         if (steps == 0 && m == 3) force_out();
       }
-      orchestrator.step_done({.non_model = non_model_, .compute = 1});
+      orchestrator.step_done({.non_model = std::exchange(non_model_, 0), .compute = 1});
       if (orchestrator.stats().following) {  // begin with nothing there
         while (!resident.empty()) leave(*policy->victim());
         where_ = Follower(trace);
@@ -117,7 +117,7 @@ class TrainingRun {
   Follower where_;
   std::vector<Bytes> sizes_;
   Position last_wanted_use_ = -1;
-  Bytes non_model_ = 0;  // since the last moment
+  Bytes non_model_ = 0;  // since the last moment; told once, as the ledger does
 };
 
 }  // namespace patrickstar

@@ -34,6 +34,8 @@ class Schedule {
   virtual void granted(std::span<const Access> accesses, const MomentFacts& facts) = 0;
   // No lease holds it: whether its copy on the compute tier should stay.
   virtual bool keep(PayloadId payload) const = 0;
+  // The policy would let it go first: whether it may go already for what is wanted.
+  virtual bool surplus(PayloadId payload) const = 0;
   // What to bring next, if anything; the same answer until brought() or another call changes it.
   virtual std::optional<Want> want() = 0;
   // The wanted payload is on its way, there already, or cannot be brought.

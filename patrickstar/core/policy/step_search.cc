@@ -4,19 +4,17 @@
 #include <utility>
 
 namespace patrickstar {
-namespace {
 
-// An evaluation that begins anew costs two or three; a few more may be forgiven in a long step.
-bool deviates(std::int64_t deviations, std::size_t moments) { return deviations > 2 + static_cast<std::int64_t>(moments) / 10; }
-
-}  // namespace
+bool StepSearch::deviates(std::int64_t distance, std::size_t moments) {
+  return distance > 2 + static_cast<std::int64_t>(moments) / 10;
+}
 
 void StepSearch::granted(std::span<const Access> accesses, const MomentFacts& facts) {
   if (state_ == State::kWatching) tracer_->granted(accesses, facts);
   if (state_ == State::kComparing) (void)follower_.granted(accesses);
 }
 
-std::optional<Trace> StepSearch::step_done(std::int64_t deviations, std::size_t moments, const MomentFacts& facts) {
+std::optional<Trace> StepSearch::step_done(std::int64_t distance, std::size_t moments, const MomentFacts& facts) {
   const State before = std::exchange(state_, State::kIdle);
   if (before == State::kWatching) {
     watched_ = tracer_->finish(facts);
@@ -26,13 +24,13 @@ std::optional<Trace> StepSearch::step_done(std::int64_t deviations, std::size_t 
     return std::nullopt;
   }
   if (before == State::kComparing) {
-    if (2 * follower_.deviations() < deviations) {
+    if (2 * follower_.distance() < distance) {
       patience_ = 1;
       return std::move(watched_);
     }
     patience_ = std::min(2 * patience_, 64);
   }
-  deviating_steps_ = deviates(deviations, moments) ? deviating_steps_ + 1 : 0;
+  deviating_steps_ = deviates(distance, moments) ? deviating_steps_ + 1 : 0;
   if (deviating_steps_ < patience_) return std::nullopt;
   deviating_steps_ = 0;
   tracer_->restart();

@@ -2,7 +2,7 @@
 //
 // [Note: another step] A stale plan is better than none: its victims are still used far ahead, and what it brings is mostly used
 // (docs/orchestration.md has figures). So it is followed on while one step is watched, and the next step says whether the watched
-// one would have been the better guide: with less than half of the deviations. Steps that differ each time never are; after each
+// one would have been the better guide: at less than half of the distance. Steps that differ each time never are; after each
 // such search twice as many deviating steps must come in a row before the next, 64 at most. Not thread-safe.
 #pragma once
 
@@ -21,9 +21,11 @@ class StepSearch {
   explicit StepSearch(Tracer* tracer) : tracer_(tracer) {}
 
   void granted(std::span<const Access> accesses, const MomentFacts& facts);
-  // A step ended that deviated so often from the plan's, which has so many moments. The step to plan from instead, if there is
-  // one.
-  std::optional<Trace> step_done(std::int64_t deviations, std::size_t moments, const MomentFacts& facts);
+  // A step ended that was so far from the plan's (Follower::distance), which has so many moments. The step to plan from instead,
+  // if there is one.
+  std::optional<Trace> step_done(std::int64_t distance, std::size_t moments, const MomentFacts& facts);
+  // Whether that is too far to be the same step.
+  static bool deviates(std::int64_t distance, std::size_t moments);
   // The plan is given up.
   void stop();
 

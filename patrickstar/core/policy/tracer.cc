@@ -1,16 +1,24 @@
 #include "patrickstar/core/policy/tracer.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 namespace patrickstar {
 
 void normalise(std::span<const Access> accesses, std::vector<Access>* to) {
+  std::unordered_map<PayloadId, std::size_t> places;  // only of many: an optimizer's over all parameters at once
+  const bool many = accesses.size() > 16;
+  const auto place_of = [&](PayloadId payload) {
+    if (many) return places.try_emplace(payload, to->size()).first->second;
+    const auto same = std::find_if(to->begin(), to->end(), [&](const Access& a) { return a.payload == payload; });
+    return static_cast<std::size_t>(same - to->begin());
+  };
   for (const Access& access : accesses) {
-    const auto same = std::find_if(to->begin(), to->end(), [&](const Access& a) { return a.payload == access.payload; });
-    if (same == to->end()) {
+    const std::size_t place = place_of(access.payload);
+    if (place == to->size()) {
       to->push_back(access);
-    } else if (same->mode != access.mode) {
-      same->mode = AccessMode::kWrite;
+    } else if ((*to)[place].mode != access.mode) {
+      (*to)[place].mode = AccessMode::kWrite;
     }
   }
 }

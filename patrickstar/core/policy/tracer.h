@@ -23,7 +23,7 @@ class Tracer {
   Trace trace_;
 };
 
-// One entry a payload, in the order of its first, with the strongest mode: kCreate only if all are.
+// One entry a payload, in the order of its first, with the strongest mode: kCreate only if all are. REQUIRES: *to is empty.
 void normalise(std::span<const Access> accesses, std::vector<Access>* to);
 
 }  // namespace patrickstar

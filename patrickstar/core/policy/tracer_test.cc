@@ -31,6 +31,21 @@ TEST(Tracer, FactsBelongToTheMomentBefore) {
   EXPECT_EQ(trace.at(1)[1].mode, AccessMode::kWrite);
 }
 
+TEST(Tracer, AMomentOfManyNamesEachPayloadOnceWithTheStrongestMode) {
+  Tracer tracer;
+  std::vector<Access> accesses;
+  for (std::uint32_t i = 0; i < 40; ++i) tracer.added(PayloadId(i), PayloadKind::kParam, 4096);
+  for (std::uint32_t i = 0; i < 40; ++i) accesses.push_back(reads(39 - i));
+  for (std::uint32_t i = 0; i < 40; i += 4) accesses.push_back(i % 8 == 0 ? writes(i) : reads(i));
+  grant(&tracer, accesses, {});
+  const Trace trace = tracer.finish({});
+  ASSERT_EQ(trace.at(0).size(), 40u);
+  for (std::uint32_t i = 0; i < 40; ++i) {
+    EXPECT_EQ(trace.at(0)[i].payload, PayloadId(39 - i));
+    EXPECT_EQ(trace.at(0)[i].mode, (39 - i) % 8 == 0 ? AccessMode::kWrite : AccessMode::kRead);
+  }
+}
+
 TEST(Tracer, EachStepBeginsAnewAndKnowsThePayloads) {
   Tracer tracer;
   tracer.added(PayloadId(0u), PayloadKind::kParam, 4096);

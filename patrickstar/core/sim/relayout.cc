@@ -148,7 +148,7 @@ class Relayer {
     const ChunkId id = layout_.place(tensor).chunk;
     const Layout::TileSpan mine = layout_.tiles_of(tensor);
     for (std::size_t tile = mine.first; tile < mine.first + mine.count; ++tile) {
-      if (waits_for_forward(chunks_[id.index()].first_tile + tile)) continue;
+      if (waits_for_forward(step_.model.scheme, id.index(), chunks_[id.index()].first_tile + tile)) continue;
       const std::vector<Segment> segments = layout_.segments(chunks_[id.index()].tiles[tile]);
       if (std::all_of(segments.begin(), segments.end(), [&](const Segment& s) { return updates_[s.tensor.index()].due; }))
         run_tile(id, tile);
