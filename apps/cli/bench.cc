@@ -110,28 +110,6 @@ class Report {
   Json json_;
 };
 
-// Exit code: 1 where a setting failed, losses differed, or none could be compared.
-int closing_line(const std::vector<BenchRow>& rows) {
-  int measured = 0, steady = 0, within = 0, discarded = 0, different = 0, failed = 0;
-  for (const BenchRow& row : rows) {
-    failed += row.failed.empty() ? 0 : 1;
-    if (!row.measured()) continue;
-    ++measured;
-    steady += row.steady() ? 1 : 0;
-    discarded += static_cast<int>(row.discarded());
-    within += row.steady() && row.time_by_limit() <= kMostTimeByLimit ? 1 : 0;
-    different += row.exact_fault.empty() ? 0 : 1;
-  }
-  fmt::print(
-      "{} of {} settings reached, {} measured steadily, {} of these within {:.2f} x limit; {} samples discarded; losses {}\n",
-      measured, rows.size(), steady, within, kMostTimeByLimit, discarded,
-      measured == 0    ? "not compared"
-      : different == 0 ? "bit for bit those of the plain runs' three steps"
-                       : "DIFFER");
-  if (failed > 0) fmt::print("{} of {} settings FAILED\n", failed, rows.size());
-  return measured > 0 && different == 0 && failed == 0 ? 0 : 1;
-}
-
 }  // namespace
 
 void add_bench_options(CLI::App& app, BenchOptions* o) {
@@ -143,7 +121,7 @@ void add_bench_options(CLI::App& app, BenchOptions* o) {
   app.add_option("--shares", o->shares, "budgets: % of the model data beside the plain run's peak of activations and the like")
       ->delimiter(',')
       ->check(CLI::Range(1.0, 99.0));
-  app.add_option("--ratios", o->ratios, "compute by transfers, for which tokens per step are chosen")
+  app.add_option("--ratios", o->ratios, "compute by transfers, for which tokens per step are chosen; not with --batch-size")
       ->delimiter(',')
       ->check(CLI::Range(0.01, 100.0));
   app.add_option("--steps", o->steps, "measured at a time, after 4 to warm up")
@@ -177,9 +155,10 @@ int run_bench(const BenchOptions& asked, Bytes memory) {
   fmt::print("{}, {}, in {} free memory, spilling to {}\n{}", options.model, options.dtype, format_bytes(memory),
              options.spill_dir, table_head());
   std::fflush(stdout);
-  const std::size_t all = options.shares.size() * options.ratios.size();
+  const std::vector<double> ratios = options.batch_size > 0 ? std::vector<double>{0} : options.ratios;
+  const std::size_t all = options.shares.size() * ratios.size();
   for (const double share : options.shares) {
-    for (const double ratio : options.ratios) {
+    for (const double ratio : ratios) {
       const WantedSetting wanted{.share = share / 100, .ratio = ratio};
       say(fmt::format("setting {} of {}", rows.size() + 1, all));
       auto row = bench.measure(wanted);
@@ -189,7 +168,9 @@ int run_bench(const BenchOptions& asked, Bytes memory) {
       if (Status status = report.write(bench, rows); !status.ok()) return fail(1, status.message());
     }
   }
-  return closing_line(rows);
+  const Closing end = closing(rows, options.quick ? Figures::kMeanNothing : Figures::kCount);
+  std::fputs(end.text.c_str(), stdout);
+  return end.code;
 }
 
 }  // namespace patrickstar::cli

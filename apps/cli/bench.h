@@ -18,10 +18,10 @@ struct BenchOptions {
   std::string model = "gpt2-medium";
   std::string dtype = "bf16";
   std::vector<double> shares = {25, 50, 75};  // %
-  std::vector<double> ratios = {2, 1, 0.5};
-  std::int64_t steps = 5;       // measured at a time
-  std::int64_t samples = 3;     // of each setting; their median counts
-  std::int64_t batch_size = 0;  // 0: this and the next are chosen for each ratio
+  std::vector<double> ratios = {2, 1, 0.5};   // not with batch_size
+  std::int64_t steps = 5;                     // measured at a time
+  std::int64_t samples = 3;                   // of each setting; their median counts
+  std::int64_t batch_size = 0;                // 0: this and the next are chosen for each ratio
   std::int64_t sequence_length = 0;
   std::string spill_dir = "/var/tmp";
   std::string update_schedule = "auto";
@@ -34,7 +34,8 @@ struct BenchOptions {
 // Adds the subcommand's options to `app`, with their defaults in the help.
 void add_bench_options(CLI::App& app, BenchOptions* options);
 
-// `memory`: what is free, in bytes. Exit code: 0, 1 (a run failed, or losses differ) or 2 (usage).
+// `memory`: what is free, in bytes. Exit code: 0; 1: a run failed, losses differ, or no setting was measured steadily at the
+// ratio asked for (`quick`: or none at all, for its figures mean nothing); 2: usage.
 int run_bench(const BenchOptions& options, Bytes memory);
 
 }  // namespace patrickstar::cli

@@ -5,7 +5,10 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <numbers>
+#include <utility>
+#include <vector>
 
 #include "patrickstar/core/base/text.h"
 
@@ -18,6 +21,32 @@ std::string model_names() {
   std::string names;
   for (const auto name : models::preset_names()) names += (names.empty() ? "" : ", ") + std::string(name);
   return names;
+}
+
+// However it is spelled.
+std::filesystem::path same_for_same_file(const std::string& path) {
+  std::error_code error;
+  const auto absolute = std::filesystem::absolute(path, error);
+  auto canonical = std::filesystem::weakly_canonical(absolute, error);
+  return error ? std::filesystem::path(path) : canonical;
+}
+
+// Two streams that write one file leave neither's text.
+Status check_outputs_differ(const TrainOptions& o) {
+  std::vector<std::pair<const char*, std::filesystem::path>> seen;
+  for (const auto& [name, path] : {std::pair{"--summary", &o.summary},
+                                   {"--trace", &o.trace},
+                                   {"--transfers", &o.transfers},
+                                   {"--events", &o.events},
+                                   {"--timeline", &o.timeline}}) {
+    if (path->empty()) continue;
+    const auto file = same_for_same_file(*path);
+    for (const auto& [other, its_file] : seen) {
+      if (file == its_file) return bad(fmt::format("{} and {} name the same file: {}", other, name, *path));
+    }
+    seen.emplace_back(name, file);
+  }
+  return {};
 }
 
 }  // namespace
@@ -153,6 +182,7 @@ Result<TrainPlan> check(const TrainOptions& o) {
   if (o.plain && !o.timeline.empty()) return bad("--plain has no chunks and so no --timeline");
   if (o.plain && o.report) return bad("--plain has no chunks and so no --report");
   if (o.plain && !o.transfers.empty()) return bad("--plain has no chunks and so no --transfers");
+  PS_RETURN_IF_ERROR(check_outputs_differ(o));
   plan.schedule = o.lr_schedule == "linear"   ? LrSchedule::kLinear
                   : o.lr_schedule == "cosine" ? LrSchedule::kCosine
                                               : LrSchedule::kConstant;

@@ -226,6 +226,21 @@ class BadUsage(Case):
         for needs_gradients in (("--grad-clip", "1"), ("--accumulate", "2")):
             self.train_refused("--update-schedule", "overlapped", *needs_gradients, names=["overlapped", needs_gradients[0]])
 
+    def test_two_outputs_in_one_file(self):
+        directory, path = os.path.join(ROOT, "outputs"), fresh()
+        os.mkdir(directory)
+        os.symlink(directory, os.path.join(ROOT, "link"))
+        outputs = ("--summary", "--trace", "--transfers", "--events", "--timeline")
+        for first, second in zip(outputs, outputs[1:] + outputs[:1]):
+            with self.subTest(first=first, second=second):
+                self.train_refused(first, path, second, path, names=[first, second, path])
+        for one, other in ((path, os.path.join(ROOT, "outputs", "..", os.path.basename(path))),
+                           (os.path.join(directory, "x"), os.path.join(ROOT, "link", "x")), ("x", os.path.join(os.getcwd(), "x"))):
+            with self.subTest(one=one, other=other):
+                self.train_refused("--events", one, "--timeline", other, names=["--events", "--timeline"])
+        self.assertFalse(os.path.exists(path))
+        self.assertEqual(os.listdir(directory), [])
+
     def test_bench(self):
         self.refused("bench", "--quick", "--shares", "100", names=["--shares"])
         self.refused("bench", "--quick", "--ratios", "0", names=["--ratios"])
@@ -936,9 +951,13 @@ class Bench(Case):
         [setting] = report["settings"]
         self.assertNotIn("not_reached", setting)
         self.assertIs(setting["bits_equal"], True)
+        self.assertEqual((setting["wanted_ratio"], setting["ratio_reached"]), (None, True))
+        self.assertEqual(setting["limit_trusted"], setting["time_by_limit"] >= 0.98)
+        self.assertLessEqual(setting["limit_at_training_rate_seconds"], setting["limit_seconds"])
         for figure in ("step_seconds", "limit_seconds", "compute_seconds", "transfers_seconds", "window_seconds", "predicted_seconds",
                        "moved_bytes", "least_bytes", "ring_bytes", "disk_bytes_per_second", "time_by_limit", "predicted_by_measured",
-                       "compute_beside_disk_seconds", "limit_beside_disk_seconds", "time_by_limit_beside_disk"):
+                       "compute_beside_disk_seconds", "limit_beside_disk_seconds", "time_by_limit_beside_disk",
+                       "training_bytes_per_second", "limit_at_training_rate_seconds", "time_by_limit_at_training_rate"):
             self.assertGreater(setting[figure], 0, figure)
         self.assertAlmostEqual(setting["limit_seconds"],  # each moment's compute is rounded to nanoseconds
                                max(setting["compute_seconds"], setting["transfers_seconds"], setting["window_seconds"]), delta=1e-5)

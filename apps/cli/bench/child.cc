@@ -7,10 +7,13 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <condition_variable>
 #include <csignal>
 #include <cstring>
 #include <fstream>
+#include <mutex>
 #include <sstream>
+#include <thread>
 
 namespace patrickstar::cli {
 namespace {
@@ -53,11 +56,13 @@ Child::~Child() {
   while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) continue;
 }
 
-Result<RunRecord> Child::run() {
+Result<RunRecord> Child::run(const Patience& patience) {
   if (ended_) return Status(StatusCode::kInvalidArgument, "[bench] the run has ended already");
   if (started_) kill(pid_, SIGCONT);
   started_ = true;
   int status = 0;
+  // waitpid knows no time-out, and a pidfd tells of no stop.
+  const std::jthread watching([&](const std::stop_token& stop) { watch(stop, patience); });
   while (waitpid(pid_, &status, WUNTRACED) < 0) {
     if (errno != EINTR) return Status(StatusCode::kIoError, fmt::format("[bench] waitpid: {}", std::strerror(errno)));
   }
@@ -71,6 +76,21 @@ Result<RunRecord> Child::run() {
   std::ostringstream text;
   text << std::ifstream(prefix_ + ".summary").rdbuf();
   return parse_run(text.str());
+}
+
+void Child::watch(const std::stop_token& stop, const Patience& patience) const {
+  std::mutex mutex;
+  std::condition_variable_any never;
+  std::unique_lock lock(mutex);
+  std::string before = last_words();
+  for (int ticks = 0; !never.wait_for(lock, stop, patience.tick, [&] { return stop.stop_requested(); });) {
+    const std::string words = last_words();
+    ticks = words == before ? ticks + 1 : 0;
+    before = words;
+    if (!Patience::speaks(ticks)) continue;
+    patience.say(fmt::format("[bench] waiting for a run of patrickstar train (process {}), nothing new for {:g} s: {}", pid_,
+                             patience.seconds(ticks), words));
+  }
 }
 
 std::string Child::last_words() const {

@@ -5,11 +5,13 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
 #include "apps/cli/bench/run_record.h"
 #include "patrickstar/core/base/status.h"
+#include "patrickstar/core/io/transfer_replay.h"
 
 namespace patrickstar::cli {
 
@@ -23,13 +25,15 @@ class Child {
   Child& operator=(const Child&) = delete;
 
   pid_t pid() const { return pid_; }
-  // Lets it run until it stops itself or ends, and reads its summary. Errors: the last line that it said; it ended earlier.
-  Result<RunRecord> run();
+  // Lets it run until it stops itself or ends, and reads its summary. While it says nothing new that is said, now and then; it is
+  // not given up, for it does that itself. Errors: the last line that it said; it ended earlier.
+  Result<RunRecord> run(const Patience& patience = {});
   std::string trace_path() const { return prefix_ + ".trace"; }
   std::string transfers_path() const { return prefix_ + ".transfers"; }
 
  private:
   Child(pid_t pid, std::string prefix) : pid_(pid), prefix_(std::move(prefix)) {}
+  void watch(const std::stop_token& stop, const Patience& patience) const;
   std::string last_words() const;
 
   const pid_t pid_;

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <cerrno>
+#include <fstream>
 
 #include "patrickstar/core/io/testing/link_fixture.h"
 
@@ -65,6 +67,23 @@ TEST_F(ChildTest, AProgramThatIsNotThere) {
   auto child = Child::start(dir_.path() + "/nothing", {}, dir_.path() + "/run");
   ASSERT_TRUE(child.ok());
   EXPECT_THAT(child.value()->run().status().message(), HasSubstr("code 127"));
+}
+
+TEST_F(ChildTest, ARunThatSaysNothingNewIsNamed) {
+  const std::string gate = dir_.path() + "/gate";
+  ASSERT_EQ(mkfifo(gate.c_str(), 0600), 0);
+  const auto child = start("echo 'step 7' >&2; read line < '" + gate + "'\n" + writes(2));
+  std::string line;
+  const auto say = [&](const std::string& text) {
+    // The first one may come before the child says anything.
+    if (!line.empty() || text.find("step 7") == std::string::npos) return;
+    line = text;
+    std::ofstream(gate) << "go\n";
+  };
+  const auto run = child->run({.tick = std::chrono::milliseconds(1), .say = say});
+  ASSERT_TRUE(run.ok()) << run.status().message();
+  EXPECT_EQ(run.value().steps(), 2u);
+  EXPECT_THAT(line, AllOf(HasSubstr("process " + std::to_string(child->pid())), HasSubstr("step 7")));
 }
 
 TEST_F(ChildTest, GoesWithItsObject) {

@@ -41,6 +41,52 @@ Json sample_json(const Sample& s) {
           {"discarded", s.fault().empty() ? Json(nullptr) : Json(s.fault())}};
 }
 
+// What is said beneath a row.
+std::string earlier_line(const BenchRow& row) {
+  std::string line;
+  for (const BenchRow& first : row.earlier) {
+    line += fmt::format("       measured before with {} x {} tokens: compute {:.2f} x transfers\n", first.shape.batch,
+                        first.shape.sequence, first.ratio());
+  }
+  return line;
+}
+
+std::string mark_lines(const BenchRow& row) {
+  std::string lines;
+  if (!row.ratio_reached()) {
+    lines += fmt::format("       ratio not reached: compute is {:.2f} x transfers, {:g} was asked for{}\n", row.ratio(),
+                         row.wanted.ratio, row.not_again.empty() ? "" : "; not measured again: " + row.not_again);
+  }
+  if (row.beats_limit()) {
+    lines += fmt::format(
+        "       limit not to be trusted: faster than it. Training moved {:.2f} GB/s, the replay {:.2f}; by the limit with the "
+        "faster of both the step is {:.3f}\n",
+        row.sample().training_bytes_per_second() * 1e-9, row.sample().bytes_per_second() * 1e-9,
+        row.time_by_limit_at_training_rate());
+  }
+  if (!row.exact_fault.empty()) lines += "       LOSSES DIFFER: " + row.exact_fault + "\n";
+  return lines;
+}
+
+std::string sample_lines(const BenchRow& row) {
+  std::string lines;
+  if (const std::size_t steady = row.samples.size() - row.discarded(); steady == 1 && row.samples.size() > 1) {
+    lines += "       this is the only steady sample\n";
+  } else if (steady > 1) {
+    lines += "       step by limit in each steady sample:";
+    for (const Sample& sample : row.samples) {
+      if (sample.fault().empty()) lines += fmt::format(" {:.3f}", sample.time_by_limit());
+    }
+    lines += "\n";
+  }
+  for (std::size_t i = 0; i < row.samples.size(); ++i) {
+    const bool last_try = i == row.shown && !row.steady();
+    if (const std::string fault = row.samples[i].fault(); !fault.empty())
+      lines += fmt::format("       {}: {}\n", last_try ? "NOT STEADY, and no tries left" : "discarded", fault);
+  }
+  return lines;
+}
+
 }  // namespace
 
 std::string Sample::fault() const {
@@ -61,7 +107,31 @@ double Sample::compute() const {
 
 double Sample::compute_beside_disk() const { return mean(beside_disk_steps); }
 
+double Sample::training_bytes_per_second() const { return quotient(static_cast<double>(figures.moved), figures.step); }
+
 double Sample::time_by_limit() const { return quotient(figures.step, seconds(limit.bounds.limit)); }
+
+Status judge(const Trace& trace, Bytes budget, Bytes reserve, Sample* sample) {
+  const auto with = [&](double compute, double bytes_per_second) {
+    return limit_of(trace, {.budget = budget,
+                            .reserve = reserve,
+                            .compute = static_cast<Nanos>(compute * 1e9),
+                            .bytes_per_second = bytes_per_second});
+  };
+  auto limit = with(sample->compute(), sample->bytes_per_second());
+  if (!limit.ok()) return limit.status();
+  sample->limit = std::move(limit).value();
+  auto beside = with(sample->compute_beside_disk(), sample->bytes_per_second());
+  if (!beside.ok()) return beside.status();
+  sample->limit_beside_disk = beside.value().bounds.limit;
+  sample->limit.predicted = beside.value().predicted;
+  sample->limit_at_training_rate = sample->limit.bounds.limit;
+  if (sample->training_bytes_per_second() <= sample->bytes_per_second()) return {};
+  const auto at_training_rate = with(sample->compute(), sample->training_bytes_per_second());
+  if (!at_training_rate.ok()) return at_training_rate.status();
+  sample->limit_at_training_rate = at_training_rate.value().bounds.limit;
+  return {};
+}
 
 void BenchRow::choose() {
   std::vector<std::size_t> steady;
@@ -82,6 +152,10 @@ double BenchRow::time_by_limit_beside_disk() const {
   return quotient(sample().figures.step, seconds(sample().limit_beside_disk));
 }
 
+double BenchRow::time_by_limit_at_training_rate() const {
+  return quotient(sample().figures.step, seconds(sample().limit_at_training_rate));
+}
+
 double BenchRow::traffic_by_least() const {
   // What needs no traffic and has none is at its bound.
   const Bytes least = limit().bounds.min_read + limit().bounds.min_write;
@@ -91,6 +165,38 @@ double BenchRow::traffic_by_least() const {
 
 double BenchRow::predicted_by_measured() const { return quotient(seconds(limit().predicted), sample().figures.step); }
 double BenchRow::ratio() const { return quotient(sample().compute(), seconds(limit().bounds.transfers)); }
+
+bool BenchRow::ratio_reached() const {
+  return wanted.ratio == 0 || (ratio() >= kLeastRatio * wanted.ratio && ratio() <= kMostRatio * wanted.ratio);
+}
+
+Result<BenchRow> reach(const WantedSetting& wanted, const std::function<Result<TokenShape>()>& choose,
+                       const std::function<Result<BenchRow>(const TokenShape&)>& measure) {
+  auto shape = choose();
+  if (!shape.ok()) return BenchRow{.wanted = wanted, .unreachable = shape.status().message()};
+  auto first = measure(shape.value());
+  if (!first.ok() || !first.value().measured()) return first;
+  BenchRow& row = first.value();
+  if (row.ratio_reached()) return first;
+  if (!row.exact_fault.empty()) {
+    row.not_again = "losses differ";
+    return first;
+  }
+  shape = choose();
+  if (!shape.ok() || shape.value() == row.shape) {
+    row.not_again = shape.ok() ? "tokens chosen anew are the same" : shape.status().message();
+    return first;
+  }
+  auto measured = measure(shape.value());
+  BenchRow second =
+      measured.ok() ? std::move(measured).value() : BenchRow{.wanted = wanted, .failed = measured.status().message()};
+  if (second.failed.empty() && !second.measured()) {
+    row.not_again = second.unreachable;
+    return first;
+  }
+  second.earlier.push_back(std::move(row));
+  return second;
+}
 
 std::string table_head() {
   return fmt::format(
@@ -102,8 +208,9 @@ std::string table_head() {
 }
 
 std::string table_line(const BenchRow& row) {
-  std::string line = fmt::format("{:3.0f} %  {:9g}", 100 * row.wanted.share, row.wanted.ratio);
-  if (!row.failed.empty()) return line + "  FAILED: " + row.failed + "\n";
+  std::string line = row.wanted.ratio > 0 ? fmt::format("{:3.0f} %  {:9g}", 100 * row.wanted.share, row.wanted.ratio)
+                                          : fmt::format("{:3.0f} %  {:>9}", 100 * row.wanted.share, "-");
+  if (!row.failed.empty()) return line + "  FAILED: " + row.failed + "\n" + earlier_line(row);
   if (!row.measured()) return line + "  not reached: " + row.unreachable + "\n";
   const Sample& s = row.sample();
   const StepBounds& bounds = row.limit().bounds;
@@ -115,26 +222,12 @@ std::string table_line(const BenchRow& row) {
       s.figures.step, row.time_by_limit(), kMostTimeByLimit, row.traffic_by_least(), row.limit().allowed_traffic(),
       row.predicted_by_measured(), kMostPredictionError, s.figures.stalled, 100 * s.figures.hit_rate, s.figures.late,
       s.bytes_per_second() * 1e-9, s.compute_beside_disk(), row.time_by_limit_beside_disk());
-  if (const std::size_t steady = row.samples.size() - row.discarded(); steady == 1 && row.samples.size() > 1) {
-    line += "       this is the only steady sample\n";
-  } else if (steady > 1) {
-    line += "       step by limit in each steady sample:";
-    for (const Sample& sample : row.samples) {
-      if (sample.fault().empty()) line += fmt::format(" {:.3f}", sample.time_by_limit());
-    }
-    line += "\n";
-  }
-  for (std::size_t i = 0; i < row.samples.size(); ++i) {
-    const bool last_try = i == row.shown && !row.steady();
-    if (const std::string fault = row.samples[i].fault(); !fault.empty())
-      line += fmt::format("       {}: {}\n", last_try ? "NOT STEADY, and no tries left" : "discarded", fault);
-  }
-  if (!row.exact_fault.empty()) line += "       LOSSES DIFFER: " + row.exact_fault + "\n";
-  return line;
+  return line + earlier_line(row) + mark_lines(row) + sample_lines(row);
 }
 
 Json row_json(const BenchRow& row) {
-  Json json = {{"share", row.wanted.share}, {"wanted_ratio", row.wanted.ratio}};
+  Json json = {{"share", row.wanted.share}, {"wanted_ratio", row.wanted.ratio > 0 ? Json(row.wanted.ratio) : Json(nullptr)}};
+  for (const BenchRow& earlier : row.earlier) json["earlier"].push_back(row_json(earlier));
   if (!row.measured()) {
     json[row.failed.empty() ? "not_reached" : "failed"] = row.failed.empty() ? row.unreachable : row.failed;
     return json;
@@ -142,6 +235,7 @@ Json row_json(const BenchRow& row) {
   const Sample& s = row.sample();
   const StepBounds& bounds = row.limit().bounds;
   json.update({{"ratio", row.ratio()},
+               {"ratio_reached", row.ratio_reached()},
                {"batch_size", row.shape.batch},
                {"sequence_length", row.shape.sequence},
                {"budget_bytes", row.budget},
@@ -157,6 +251,10 @@ Json row_json(const BenchRow& row) {
                {"window_seconds", seconds(bounds.window)},
                {"time_by_limit", row.time_by_limit()},
                {"time_by_limit_allowed", kMostTimeByLimit},
+               {"limit_trusted", !row.beats_limit()},
+               {"training_bytes_per_second", s.training_bytes_per_second()},
+               {"limit_at_training_rate_seconds", seconds(s.limit_at_training_rate)},
+               {"time_by_limit_at_training_rate", row.time_by_limit_at_training_rate()},
                {"compute_beside_disk_seconds", s.compute_beside_disk()},
                {"limit_beside_disk_seconds", seconds(s.limit_beside_disk)},
                {"time_by_limit_beside_disk", row.time_by_limit_beside_disk()},
@@ -180,6 +278,36 @@ Json row_json(const BenchRow& row) {
   json["samples"] = Json::array();
   for (const Sample& sample : row.samples) json["samples"].push_back(sample_json(sample));
   return json;
+}
+
+Closing closing(const std::vector<BenchRow>& rows, Figures figures) {
+  std::size_t measured = 0, reached = 0, steady = 0, within = 0, beaten = 0, discarded = 0, different = 0, failed = 0;
+  for (const BenchRow& row : rows) {
+    failed += row.failed.empty() ? 0 : 1;
+    for (const BenchRow& earlier : row.earlier) discarded += earlier.discarded();
+    if (!row.measured()) continue;
+    ++measured;
+    discarded += row.discarded();
+    different += row.exact_fault.empty() ? 0 : 1;
+    if (!row.reached()) continue;
+    ++reached;
+    if (!row.steady()) continue;
+    ++steady;
+    beaten += row.beats_limit() ? 1 : 0;
+    within += !row.beats_limit() && row.time_by_limit() <= kMostTimeByLimit ? 1 : 0;
+  }
+  std::string text = fmt::format("{} of {} settings reached, {} measured steadily, {} of these within {:.2f} x limit", reached,
+                                 rows.size(), steady, within, kMostTimeByLimit);
+  if (beaten > 0) text += fmt::format(", {} faster than a limit that is not to be trusted", beaten);
+  if (measured > reached) text += fmt::format("; in {} more the ratio was not reached", measured - reached);
+  text += fmt::format("; {} samples discarded; losses {}\n", discarded,
+                      measured == 0    ? "not compared"
+                      : different == 0 ? "bit for bit those of the plain runs' three steps"
+                                       : "DIFFER");
+  if (failed > 0) text += fmt::format("{} of {} settings FAILED\n", failed, rows.size());
+  const bool lacking = figures == Figures::kCount ? steady == 0 : measured == 0;
+  if (lacking) text += "NOTHING was both reached and measured steadily\n";
+  return {.text = text, .code = lacking || different > 0 || failed > 0 ? 1 : 0};
 }
 
 }  // namespace patrickstar::cli

@@ -1,6 +1,8 @@
 // One setting of `patrickstar bench`: what was measured, what was discarded, and how both are shown.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -15,6 +17,11 @@ namespace patrickstar::cli {
 // What the issue allows; printed beside every figure.
 inline constexpr double kMostTimeByLimit = 1.10;
 inline constexpr double kMostPredictionError = 0.10;
+// A limit that is beaten by more is none: the replay of the transfers was slower than training moved them.
+inline constexpr double kLeastTimeByLimit = 0.98;
+// A setting is reached whose ratio came out within this of the one that was asked for.
+inline constexpr double kLeastRatio = 0.85;
+inline constexpr double kMostRatio = 1.15;
 // Samples are discarded whose replays of the transfers before and after differ by more, or whose compute does (a busy neighbour
 // on the same host shows nowhere else); so are those whose steps move other bytes than were replayed by more than a 20th.
 inline constexpr double kMostChange = 1.10;
@@ -33,8 +40,9 @@ struct Sample {
   double disk_before = 0;  // seconds
   double disk_after = 0;
   ForeignLoad foreign;
-  StepLimit limit;              // with this sample's compute and disk
-  Nanos limit_beside_disk = 0;  // the same with the compute that was measured beside the disk
+  StepLimit limit;                   // with this sample's compute and disk
+  Nanos limit_beside_disk = 0;       // the same with the compute that was measured beside the disk
+  Nanos limit_at_training_rate = 0;  // the same with a disk that is at least as fast as training was seen to move
 
   double compute() const;
   // The mean: the transfers may be done before the steps are.
@@ -42,9 +50,15 @@ struct Sample {
   double time_by_limit() const;
   double disk() const { return (disk_before + disk_after) / 2; }
   double bytes_per_second() const { return disk() > 0 ? static_cast<double>(replayed) / disk() : 0; }
+  // That training moved at least: no more than the disk can do.
+  double training_bytes_per_second() const;
   // Why it is discarded; empty: it is not.
   std::string fault() const;
 };
+
+// Its limits and what the simulator predicts for it: that with compute as it is beside the disk, for that is how it will be.
+// Errors: those of limit_of.
+Status judge(const Trace& trace, Bytes budget, Bytes reserve, Sample* sample);
 
 struct BenchRow {
   WantedSetting wanted;
@@ -59,6 +73,9 @@ struct BenchRow {
   std::vector<Sample> samples;  // as they were taken
   std::size_t shown = 0;        // the one that counts: choose()
   std::string exact_fault;      // empty: losses have the bits of the plain run and of the one that holds everything
+  // With other tokens, whose ratio was not that which was asked for: reach(). One at most.
+  std::vector<BenchRow> earlier;
+  std::string not_again;  // why it was not measured once more, although its ratio was not reached
 
   // Of those that were not discarded the one whose step by its limit is the median (of an even number the greater of the two in
   // the middle); the last one where all were discarded. REQUIRES: there are samples, and they have their limits.
@@ -73,8 +90,25 @@ struct BenchRow {
   double time_by_limit_beside_disk() const;
   double traffic_by_least() const;
   double predicted_by_measured() const;
-  double ratio() const;  // compute by the least transfers, as it came out
+  double time_by_limit_at_training_rate() const;
+  bool beats_limit() const { return time_by_limit() < kLeastTimeByLimit; }
+  double ratio() const;        // compute by the least transfers, as it came out
+  bool ratio_reached() const;  // also where none was asked for
+  bool reached() const { return measured() && ratio_reached(); }
 };
+
+// Chooses tokens and measures. Where the ratio came out elsewhere, tokens are chosen and measured once more: the first time
+// taught how long steps compute here. Losses that differ are not measured away. A setting out of reach is a row that says so, a
+// second time that failed likewise. Errors: those of the first `measure`.
+Result<BenchRow> reach(const WantedSetting& wanted, const std::function<Result<TokenShape>()>& choose,
+                       const std::function<Result<BenchRow>(const TokenShape&)>& measure);
+
+enum class Figures : std::uint8_t { kCount, kMeanNothing };  // kMeanNothing: --quick
+struct Closing {
+  std::string text;  // lines
+  int code = 0;      // 1: a setting failed, losses differ, or none was reached and steady (where figures count)
+};
+Closing closing(const std::vector<BenchRow>& rows, Figures figures);
 
 std::string table_head();
 std::string table_line(const BenchRow& row);

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "patrickstar/core/sim/synthetic.h"
+
 namespace patrickstar::cli {
 namespace {
 
@@ -36,6 +38,7 @@ BenchRow row() {
                                  .limit = 2'000'000'000};
   row.samples[0].limit.predicted = 2'205'000'000;
   row.samples[0].limit_beside_disk = 2'100'000'000;
+  row.samples[0].limit_at_training_rate = 2'000'000'000;
   row.samples[0].limit.ring = 50;
   row.samples[0].limit.model_data = 2000;
   row.samples[0].limit.tightest_room = 1000;
@@ -142,6 +145,206 @@ TEST(BenchRowTest, ASettingThatFailedIsNotOutOfReach) {
   EXPECT_FALSE(broken.measured());
   EXPECT_THAT(table_line(broken), AllOf(HasSubstr("FAILED: a run ended"), Not(HasSubstr("not reached"))));
   EXPECT_EQ(row_json(broken).dump(), R"({"share":0.75,"wanted_ratio":1.0,"failed":"a run ended"})");
+}
+
+// The row with compute of so many times its transfers, measured with so many tokens.
+BenchRow with_ratio(double ratio, TokenShape shape = {2, 96}) {
+  BenchRow row = cli::row();
+  row.shape = shape;
+  row.samples[0].compute_before = row.samples[0].compute_after = {0.95 * ratio};
+  return row;
+}
+
+TEST(BenchRowTest, ARatioThatCameOutElsewhereIsNotReached) {
+  for (const double ratio : {0.86, 1.0, 1.14}) EXPECT_TRUE(with_ratio(ratio).reached()) << ratio;
+  for (const double ratio : {0.84, 1.16}) EXPECT_FALSE(with_ratio(ratio).reached()) << ratio;
+  BenchRow given = with_ratio(3);
+  given.wanted.ratio = 0;
+  EXPECT_TRUE(given.reached());
+  EXPECT_THAT(table_line(given), Not(HasSubstr("ratio")));
+  EXPECT_TRUE(row_json(given)["wanted_ratio"].is_null());
+
+  BenchRow off = with_ratio(1.39);
+  off.not_again = "the same";
+  EXPECT_TRUE(off.measured());
+  EXPECT_THAT(table_line(off),
+              HasSubstr("ratio not reached: compute is 1.39 x transfers, 1 was asked for; not measured again: the same\n"));
+  EXPECT_EQ(row_json(off)["ratio_reached"], false);
+  EXPECT_EQ(row_json(row())["ratio_reached"], true);
+  EXPECT_THAT(table_line(row()), Not(HasSubstr("not reached")));
+}
+
+class ReachTest : public testing::Test {
+ protected:
+  // Chooses and measures what is next in these lists.
+  Result<BenchRow> reach() {
+    return cli::reach(
+        {.share = 0.5, .ratio = 1}, [&] { return next(&chosen_); },
+        [&](const TokenShape& shape) {
+          shapes_.push_back(shape);
+          return next(&measured_);
+        });
+  }
+  std::vector<Result<TokenShape>> chosen_;
+  std::vector<Result<BenchRow>> measured_;
+  std::vector<TokenShape> shapes_;
+
+ private:
+  template <class T>
+  static T next(std::vector<T>* list) {
+    T first = list->at(0);
+    list->erase(list->begin());
+    return first;
+  }
+};
+
+TEST_F(ReachTest, OnceWhereTheRatioIsReached) {
+  chosen_ = {TokenShape{2, 96}};
+  measured_ = {with_ratio(1.1)};
+  const auto row = reach();
+  ASSERT_TRUE(row.ok());
+  EXPECT_TRUE(row.value().reached());
+  EXPECT_TRUE(row.value().earlier.empty());
+}
+
+TEST_F(ReachTest, OnceMoreWithTokensChosenAnew) {
+  chosen_ = {TokenShape{2, 96}, TokenShape{1, 128}};
+  measured_ = {with_ratio(1.39), with_ratio(1.05, {1, 128})};
+  const auto row = reach();
+  ASSERT_TRUE(row.ok());
+  EXPECT_EQ(shapes_, (std::vector<TokenShape>{{2, 96}, {1, 128}}));
+  EXPECT_TRUE(row.value().reached());
+  EXPECT_THAT(table_line(row.value()), HasSubstr("measured before with 2 x 96 tokens: compute 1.39 x transfers\n"));
+  EXPECT_EQ(row_json(row.value())["earlier"][0]["batch_size"], 2);
+
+  chosen_ = {TokenShape{2, 96}, TokenShape{1, 128}};
+  measured_ = {with_ratio(1.39), with_ratio(0.7, {1, 128})};
+  const auto off = reach();
+  ASSERT_TRUE(off.ok());
+  EXPECT_FALSE(off.value().reached());
+  EXPECT_DOUBLE_EQ(off.value().ratio(), 0.7);
+}
+
+TEST_F(ReachTest, WhatWasMeasuredIsKept) {
+  chosen_ = {TokenShape{2, 96}, TokenShape{2, 96}};
+  measured_ = {with_ratio(1.39)};
+  EXPECT_THAT(table_line(reach().value()), HasSubstr("tokens chosen anew are the same"));
+
+  chosen_ = {TokenShape{2, 96}, Status(StatusCode::kUnavailable, "too slow")};
+  measured_ = {with_ratio(1.39)};
+  EXPECT_THAT(table_line(reach().value()), HasSubstr("not measured again: too slow"));
+
+  chosen_ = {TokenShape{2, 96}, TokenShape{9, 96}};
+  measured_ = {with_ratio(1.39), BenchRow{.unreachable = "too large"}};
+  EXPECT_THAT(table_line(reach().value()), AllOf(HasSubstr("2 x 96"), HasSubstr("not measured again: too large")));
+
+  chosen_ = {TokenShape{2, 96}, TokenShape{1, 128}};
+  measured_ = {with_ratio(1.39), Status(StatusCode::kIoError, "a run ended")};
+  const BenchRow failed = reach().value();
+  EXPECT_THAT(table_line(failed), AllOf(HasSubstr("FAILED: a run ended"), HasSubstr("before with 2 x 96")));
+  EXPECT_DOUBLE_EQ(row_json(failed)["earlier"][0]["ratio"].get<double>(), 1.39);
+
+  BenchRow different = with_ratio(1.39);
+  different.exact_fault = "step 2";
+  chosen_ = {TokenShape{2, 96}};
+  measured_ = {different};
+  EXPECT_EQ(reach().value().exact_fault, "step 2") << "not measured away";
+}
+
+TEST_F(ReachTest, OutOfReachAndFailed) {
+  chosen_ = {Status(StatusCode::kUnavailable, "too little")};
+  EXPECT_EQ(reach().value().unreachable, "too little");
+  chosen_ = {TokenShape{2, 96}};
+  measured_ = {Status(StatusCode::kIoError, "a run ended")};
+  EXPECT_EQ(reach().status().message(), "a run ended");
+}
+
+TEST(BenchRowTest, ALimitThatIsBeatenIsNone) {
+  BenchRow fast = row();
+  fast.samples[0].figures.step = 1.95;
+  EXPECT_TRUE(fast.beats_limit());
+  fast.samples[0].figures.step = 1.97;
+  EXPECT_FALSE(fast.beats_limit());
+  EXPECT_THAT(table_line(fast), Not(HasSubstr("trusted")));
+  EXPECT_EQ(row_json(fast)["limit_trusted"], true);
+
+  fast.samples[0].figures.step = 0.8;
+  fast.samples[0].limit_at_training_rate = 640'000'000;
+  EXPECT_DOUBLE_EQ(fast.sample().training_bytes_per_second(), 2.5e9);
+  EXPECT_THAT(table_line(fast), AllOf(HasSubstr("0.400 (<=1.10)"), HasSubstr("limit not to be trusted: faster than it"),
+                                      HasSubstr("2.50 GB/s, the replay 2.05"), HasSubstr("1.250\n")));
+  const auto json = row_json(fast);
+  EXPECT_EQ(json["limit_trusted"], false);
+  EXPECT_DOUBLE_EQ(json["training_bytes_per_second"].get<double>(), 2.5e9);
+  EXPECT_DOUBLE_EQ(json["time_by_limit"].get<double>(), 0.4) << "by the limit as the replay gives it";
+  EXPECT_DOUBLE_EQ(json["time_by_limit_at_training_rate"].get<double>(), 1.25);
+}
+
+TEST(JudgeTest, ALimitWithTheRateOfTrainingBesideThatOfTheReplay) {
+  const Trace trace = gpt_trace({.layers = 6,
+                                 .hidden = 256,
+                                 .vocab = 2048,
+                                 .positions = 64,
+                                 .tokens = 256,
+                                 .recompute = Recompute::kNone,
+                                 .update = UpdateAt::kSplit,
+                                 .layout = {.chunk_elems = 1 << 18, .tile_elems = 1 << 16}});
+  const Bytes budget = budget_with_room(trace, 0.5);
+  Sample sample = calm();
+  sample.compute_before = sample.compute_after = sample.beside_disk_steps = {1e-3};
+  sample.replayed = sample.figures.moved = trace.model_data_bytes();
+  sample.disk_before = sample.disk_after = 0.1;
+  sample.figures.step = 0.2;  // at half of the replay's rate
+  ASSERT_TRUE(judge(trace, budget, 0, &sample).ok());
+  const auto limit = static_cast<double>(sample.limit.bounds.limit);
+  EXPECT_GT(limit, 0.05e9);
+  EXPECT_EQ(sample.limit_at_training_rate, sample.limit.bounds.limit);
+  sample.figures.step = 0.05;  // at twice of it
+  ASSERT_TRUE(judge(trace, budget, 0, &sample).ok());
+  EXPECT_EQ(static_cast<double>(sample.limit.bounds.limit), limit);
+  EXPECT_NEAR(static_cast<double>(sample.limit_at_training_rate), limit / 2, 2e6);
+}
+
+TEST(ClosingTest, CountsWhatWasReachedAndWhatTheLimitAllows) {
+  BenchRow fast = row();
+  fast.samples[0].figures.step = 0.8;
+  BenchRow slow = row();
+  slow.samples[0].figures.step = 2.3;
+  BenchRow unsteady = row();
+  unsteady.samples[0].disk_after = 2;
+  BenchRow off = with_ratio(1.39);
+  off.earlier = {unsteady};
+  const BenchRow far{.unreachable = "too little"};
+  const Closing end = closing({row(), fast, slow, unsteady, off, far}, Figures::kCount);
+  EXPECT_EQ(end.code, 0);
+  EXPECT_EQ(
+      end.text,
+      "4 of 6 settings reached, 3 measured steadily, 1 of these within 1.10 x limit, 1 faster than a limit that is not to be "
+      "trusted; in 1 more the ratio was not reached; 2 samples discarded; losses bit for bit those of the plain runs' three "
+      "steps\n");
+  EXPECT_EQ(closing({row()}, Figures::kCount).text,
+            "1 of 1 settings reached, 1 measured steadily, 1 of these within 1.10 x limit; 0 samples discarded; losses bit for "
+            "bit those of the plain runs' three steps\n");
+}
+
+TEST(ClosingTest, TheExitCodeTellsWhetherAFigureCounts) {
+  BenchRow unsteady = row();
+  unsteady.samples[0].disk_after = 2;
+  for (const BenchRow& useless : {unsteady, with_ratio(1.39), BenchRow{.unreachable = "too little"}}) {
+    const Closing end = closing({useless}, Figures::kCount);
+    EXPECT_EQ(end.code, 1);
+    EXPECT_THAT(end.text, AllOf(HasSubstr("0 measured steadily"), HasSubstr("NOTHING was both reached and measured steadily\n")));
+    EXPECT_EQ(closing({useless, row()}, Figures::kCount).code, 0);
+  }
+  EXPECT_EQ(closing({unsteady}, Figures::kMeanNothing).code, 0);
+  EXPECT_EQ(closing({BenchRow{.unreachable = "too little"}}, Figures::kMeanNothing).code, 1);
+  BenchRow different = row();
+  different.exact_fault = "step 2";
+  EXPECT_THAT(closing({different}, Figures::kCount).text, HasSubstr("losses DIFFER"));
+  EXPECT_EQ(closing({different}, Figures::kCount).code, 1);
+  const Closing failed = closing({row(), BenchRow{.failed = "a run ended"}}, Figures::kCount);
+  EXPECT_EQ(failed.code, 1);
+  EXPECT_THAT(failed.text, HasSubstr("1 of 2 settings FAILED"));
 }
 
 TEST(BenchRowTest, JsonHasRawSamplesAndReasons) {

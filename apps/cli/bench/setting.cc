@@ -115,15 +115,14 @@ Result<RunRecord> SettingBench::plain_run(const TokenShape& shape) {
 }
 
 Result<BenchRow> SettingBench::measure(const WantedSetting& wanted) {
-  BenchRow row{.wanted = wanted};
-  const auto shape = tokens_for(wanted);
-  if (!shape.ok()) {
-    row.unreachable = shape.status().message();
-    return row;
-  }
-  row.shape = shape.value();
-  say_(fmt::format("budget {:g} %, compute {:g} x transfers: {} x {} tokens; the plain run", 100 * wanted.share, wanted.ratio,
-                   row.shape.batch, row.shape.sequence));
+  return reach(
+      wanted, [&] { return tokens_for(wanted); }, [&](const TokenShape& shape) { return measure_with(shape, wanted); });
+}
+
+Result<BenchRow> SettingBench::measure_with(const TokenShape& shape, const WantedSetting& wanted) {
+  BenchRow row{.wanted = wanted, .shape = shape};
+  say_(fmt::format("budget {:g} %{}: {} x {} tokens; the plain run", 100 * wanted.share,
+                   wanted.ratio > 0 ? fmt::format(", compute {:g} x transfers", wanted.ratio) : "", shape.batch, shape.sequence));
   const auto plain = plain_run(row.shape);
   if (!plain.ok()) return plain.status();
   row.plain_non_model = plain.value().steps_peak_non_model;
@@ -140,25 +139,6 @@ Result<BenchRow> SettingBench::measure(const WantedSetting& wanted) {
   }
   PS_RETURN_IF_ERROR(measure_samples(&row));
   return row;
-}
-
-// The limit of a sample and what the simulator predicts for it: with compute as it is beside the disk, for that is how it will
-// be.
-Status SettingBench::judge(const Trace& trace, const BenchRow& row, Bytes reserve, Sample* sample) {
-  const auto with = [&](double compute) {
-    return limit_of(trace, {.budget = row.budget,
-                            .reserve = reserve,
-                            .compute = static_cast<Nanos>(compute * 1e9),
-                            .bytes_per_second = sample->bytes_per_second()});
-  };
-  auto limit = with(sample->compute());
-  if (!limit.ok()) return limit.status();
-  sample->limit = std::move(limit).value();
-  auto beside = with(sample->compute_beside_disk());
-  if (!beside.ok()) return beside.status();
-  sample->limit_beside_disk = beside.value().bounds.limit;
-  sample->limit.predicted = beside.value().predicted;
-  return {};
 }
 
 Status SettingBench::measure_samples(BenchRow* row) {
@@ -197,7 +177,7 @@ Status SettingBench::measure_samples(BenchRow* row) {
   const auto non_model = static_cast<double>(fitting_run.value().peak_non_model);
   fitting.value().reset();  // the simulation gets the machine
   lean.value().reset();
-  for (Sample& sample : row->samples) PS_RETURN_IF_ERROR(judge(trace.value(), *row, run.reserve, &sample));
+  for (Sample& sample : row->samples) PS_RETURN_IF_ERROR(judge(trace.value(), row->budget, run.reserve, &sample));
   row->choose();
   curve_.add(row->shape.tokens(), {.seconds = row->sample().compute(), .non_model = non_model});
   bytes_per_second_ = row->sample().bytes_per_second();

@@ -38,7 +38,7 @@ class SettingBench {
 
   // Measures how long steps compute by their tokens, and the disk: for the choice of tokens. Not needed where they are given.
   Status calibrate();
-  // A setting out of reach is a row that says so. Errors: a run that failed.
+  // As reach() has it. Errors: a run that failed.
   Result<BenchRow> measure(const WantedSetting& wanted);
 
   const BenchFacts& facts() const { return facts_; }
@@ -48,11 +48,11 @@ class SettingBench {
  private:
   SettingBench(const BenchOptions& options, Bytes memory, Say say) : options_(options), memory_(memory), say_(std::move(say)) {}
   Result<TokenShape> tokens_for(const WantedSetting& wanted) const;
+  Result<BenchRow> measure_with(const TokenShape& shape, const WantedSetting& wanted);
   Result<RunRecord> plain_run(const TokenShape& shape);
   // One more sample of both runs. Errors: a run or a transfer failed.
   Result<Sample> take(Child* fitting, Child* lean, RunRecord* fitting_run, RunRecord* lean_run);
   Status measure_samples(BenchRow* row);
-  static Status judge(const Trace& trace, const BenchRow& row, Bytes reserve, Sample* sample);
 
   const BenchOptions options_;
   const Bytes memory_;

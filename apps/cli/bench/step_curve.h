@@ -44,7 +44,7 @@ class StepCurve {
 
 struct WantedSetting {
   double share = 0;  // of the model data, in the budget
-  double ratio = 0;  // compute by transfers
+  double ratio = 0;  // compute by transfers; 0: whatever comes out, the tokens are given
 };
 struct MachineFacts {
   Bytes model_data = 0;

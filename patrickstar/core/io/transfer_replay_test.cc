@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include "patrickstar/core/io/testing/faulty_file_ops.h"
@@ -14,6 +15,7 @@
 namespace patrickstar {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -59,9 +61,10 @@ const StepTransfers kStep{{Direction::kUp, 8 * kMiB, kMiB},
 
 class TransferReplayTest : public testing::Test {
  protected:
-  std::unique_ptr<TransferReplay> open(FileOps& ops, int threads = 1) {
-    auto made = TransferReplay::create(
-        {.directory = dir_.path(), .io = IoBackend::kPread, .direct = DirectIo::kOff, .threads = threads}, &clock_, ops);
+  std::unique_ptr<TransferReplay> open(FileOps& ops, int threads = 1, Patience patience = {}) {
+    auto made =
+        TransferReplay::create({.directory = dir_.path(), .io = IoBackend::kPread, .direct = DirectIo::kOff, .threads = threads},
+                               &clock_, ops, std::move(patience));
     EXPECT_TRUE(made.ok()) << made.status().message();
     return std::move(made).value();
   }
@@ -126,6 +129,54 @@ TEST_F(TransferReplayTest, AFailureIsOneErrorAndTheNextRunIsClean) {
   EXPECT_THAT(failed.status().message(), HasSubstr("Input/output error"));
   file.fail_every(FileCall::kRead, 0, 0);
   EXPECT_TRUE(replay->run(kStep).ok());
+}
+
+TEST_F(TransferReplayTest, WhatIsWaitedForIsSaid) {
+  const Patience patience;
+  std::vector<double> said;
+  for (int ticks = 0; ticks <= patience.most_ticks; ++ticks) {
+    if (Patience::speaks(ticks)) said.push_back(patience.seconds(ticks));
+  }
+  EXPECT_THAT(said, ElementsAre(30, 90));
+  EXPECT_EQ(patience.seconds(patience.most_ticks), 120);
+
+  FaultyFileOps file;
+  std::vector<std::string> lines;
+  const auto say = [&](const std::string& line) {
+    lines.push_back(line);
+    file.release(FileCall::kWrite);  // the disk comes back
+  };
+  const auto replay = open(file, 1, {.tick = std::chrono::milliseconds(1), .most_ticks = 1 << 30, .say = say});
+  file.hold(FileCall::kWrite);
+  EXPECT_TRUE(replay->prepare(kStep).ok());
+  ASSERT_FALSE(lines.empty());
+  EXPECT_THAT(lines[0], AllOf(HasSubstr("2 transfers"), HasSubstr(dir_.path()), HasSubstr("not done")));
+}
+
+TEST_F(TransferReplayTest, AStuckDiskIsGivenUpAndNotTouchedUntilItIsDone) {
+  SlowFile nothing(&clock_);
+  FaultyFileOps file(nothing);
+  int said = 0;
+  const auto replay = open(file, 1, {.tick = std::chrono::milliseconds(1), .say = [&](const std::string&) { ++said; }});
+  file.hold(FileCall::kWrite);
+  const Status stuck = replay->run(kStep).status();
+  EXPECT_EQ(stuck.code(), StatusCode::kTimedOut);
+  EXPECT_THAT(stuck.message(), AllOf(HasSubstr("2 transfers"), HasSubstr(dir_.path()), HasSubstr("given up")));
+  EXPECT_EQ(said, 2);
+  EXPECT_THAT(replay->run(kStep).status().message(), AllOf(HasSubstr("2 transfers"), HasSubstr("since they were given up")));
+  EXPECT_EQ(said, 2);
+  file.release(FileCall::kWrite);
+  while (!replay->run(kStep).ok()) std::this_thread::yield();
+}
+
+TEST_F(TransferReplayTest, AStuckDiskHoldsNobodyAtTheEnd) {
+  static FaultyFileOps& file = *new FaultyFileOps;  // as the transfers it goes with the process
+  auto replay = open(file, 1, {.tick = std::chrono::milliseconds(1), .say = [](const std::string&) {}});
+  file.hold(FileCall::kWrite);
+  EXPECT_EQ(replay->prepare(kStep).code(), StatusCode::kTimedOut);
+  replay.reset();
+  EXPECT_EQ(file.open_files(), 1);
+  file.release(FileCall::kWrite);
 }
 
 TEST_F(TransferReplayTest, NoRoomOnDisk) {
