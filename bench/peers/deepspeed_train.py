@@ -20,15 +20,18 @@ BUFFER_ELEMS = max(vocabulary * size for vocabulary, _, _, size, _ in SHAPES.val
 def offload_sections(o):
     """The ZeRO section but the stage, by name of --offload. What is not named stays at DeepSpeed's defaults."""
     nvme = {"device": "nvme", "nvme_path": o.nvme_path}
+    # Pipelined, three groups are in buffers at a time: one read, one updated, one written. Each has three states and the gradient.
+    pipeline = {"pipeline_read": True, "pipeline_write": True, "buffer_count": 12} if o.pipeline else {}
+    states = {**nvme, **pipeline}
     buffers = {"buffer_size": BUFFER_ELEMS, "buffer_count": 5}
     return {
         # Parameters and states on disk. With the default max_reuse_distance of 1e9 parameters stay live, each in a buffer, and a
         # run ends with "Not enough buffers 0 for swapping 1". With the default sub_group_size, 1e9, all states are one group.
-        "nvme": {"offload_param": {**nvme, **buffers, "max_in_cpu": 0}, "offload_optimizer": nvme, "sub_group_size": 100_000_000,
+        "nvme": {"offload_param": {**nvme, **buffers, "max_in_cpu": 0}, "offload_optimizer": states, "sub_group_size": 100_000_000,
                  "stage3_max_reuse_distance": 0},
         # The least memory and time that was found for it: states on disk in small groups; max_in_cpu's default keeps the 16-bit
         # parameters in memory.
-        "nvme_lean": {"offload_param": {**nvme, **buffers}, "offload_optimizer": nvme, "sub_group_size": 20_000_000,
+        "nvme_lean": {"offload_param": {**nvme, **buffers}, "offload_optimizer": states, "sub_group_size": 20_000_000,
                       "reduce_bucket_size": 20_000_000, "stage3_prefetch_bucket_size": 10_000_000},
         "cpu": {"offload_param": {"device": "cpu"}, "offload_optimizer": {"device": "cpu"}},
     }  # fmt: skip
@@ -48,7 +51,10 @@ def main():
     parser = child.options(__doc__)
     parser.add_argument("--offload", choices=["nvme", "nvme_lean", "cpu"], required=True)
     parser.add_argument("--nvme-path", help="an empty directory")
+    parser.add_argument("--pipeline", action="store_true", help="read and write states beside the update; NVMe only")
     o = parser.parse_args()
+    if o.pipeline and o.offload == "cpu":
+        parser.error("--pipeline needs an NVMe --offload")
     config = configuration(o)
     deepspeed.init_distributed("gloo")
     torch.manual_seed(o.seed)

@@ -81,12 +81,15 @@ class Programs:
         env = environment.variables(self.o.venv) | {"MASTER_PORT": free_port()}
         return self._run(kind, [str(self.o.venv / "bin/python"), str(HERE / script), *arguments], self.o.steps, env)
 
-    def _deepspeed_nvme(self, kind, offload):
+    def _deepspeed_nvme(self, kind, offload, *arguments):
         with tempfile.TemporaryDirectory(prefix="peers_", dir=self.o.spill_dir) as folder:
-            return self._peer(kind, "deepspeed_train.py", "--offload", offload, "--nvme-path", folder)
+            return self._peer(kind, "deepspeed_train.py", "--offload", offload, "--nvme-path", folder, *arguments)
 
     def deepspeed_nvme(self):
         return self._deepspeed_nvme("deepspeed_nvme", "nvme")
+
+    def deepspeed_nvme_pipelined(self):
+        return self._deepspeed_nvme("deepspeed_nvme_pipelined", "nvme", "--pipeline")
 
     def deepspeed_nvme_lean(self):
         return self._deepspeed_nvme("deepspeed_nvme_lean", "nvme_lean")
