@@ -194,6 +194,9 @@ Result<BenchRow> reach(const WantedSetting& wanted, const std::function<Result<T
     row.not_again = second.unreachable;
     return first;
   }
+  // Where neither is reached the nearer one is shown.
+  const auto off = [](const BenchRow& r) { return std::abs(std::log(r.ratio() / r.wanted.ratio)); };
+  if (second.failed.empty() && !second.reached() && row.steady() && off(row) < off(second)) std::swap(row, second);
   second.earlier.push_back(std::move(row));
   return second;
 }

@@ -222,7 +222,8 @@ TEST_F(ReachTest, OnceMoreWithTokensChosenAnew) {
   const auto off = reach();
   ASSERT_TRUE(off.ok());
   EXPECT_FALSE(off.value().reached());
-  EXPECT_DOUBLE_EQ(off.value().ratio(), 0.7);
+  EXPECT_DOUBLE_EQ(off.value().ratio(), 1.39) << "the nearer one";
+  EXPECT_EQ(off.value().earlier.size(), 1u);
 }
 
 TEST_F(ReachTest, WhatWasMeasuredIsKept) {

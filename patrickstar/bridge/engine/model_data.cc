@@ -12,7 +12,7 @@
 namespace patrickstar::bridge {
 
 ModelData::ModelData(ChunkManager* manager, ModelScheme scheme, LayoutOptions layout, ParallelFor parallel_for)
-    : manager_(manager), scheme_(scheme), parallel_for_(std::move(parallel_for)), layout_(layout) {
+    : manager_(manager), scheme_(scheme), parallel_for_(std::move(parallel_for)), layout_(layout), split_(scheme) {
   PS_CHECK(scheme.dtype != DType::kFloat32 || scheme.gradient_chunks());
 }
 
@@ -67,11 +67,13 @@ Result<std::vector<TensorId>> ModelData::add(std::vector<TensorSpec> specs, std:
         case PayloadKind::kGrad: payloads.grad = take(part.kind, fmt::format("chunk {} grad", c), part.bytes); break;
         case PayloadKind::kState: {
           const std::string name = fmt::format("chunk {} tile {}", c, payloads.tiles.size());
-          payloads.tiles.push_back({part.tile, take(part.kind, name, part.bytes), tiles_++});
+          payloads.tiles.push_back({part.tile, take(part.kind, name, part.bytes)});
           break;
         }
       }
     }
+    const std::vector<bool> waits = split_.next_chunk(payloads.tiles.size());
+    for (std::size_t i = 0; i < waits.size(); ++i) payloads.tiles[i].waits_for_forward = waits[i];
     chunks_.push_back(std::move(payloads));
   }
   if (!status.ok()) return status;

@@ -26,7 +26,7 @@ enum class StateKind : std::uint8_t { kMaster, kExpAvg, kExpAvgSq };
 struct TilePayload {
   TileRange range;
   PayloadId payload;
-  std::size_t number = 0;  // among all tiles, in the order of their chunks
+  bool waits_for_forward = false;  // SplitUpdates
 };
 
 struct ChunkPayloads {
@@ -83,7 +83,7 @@ class ModelData {
   ParallelFor parallel_for_;
   Layout layout_;
   std::vector<ChunkPayloads> chunks_;
-  std::size_t tiles_ = 0;  // in all chunks
+  SplitUpdates split_;
   Bytes bytes_ = 0;
 };
 

@@ -161,7 +161,7 @@ class Overlapped final : public Deferred {
   // be moved as often.
   bool runs_with(const Parameter& parameter, ChunkId chunk, std::size_t index) const {
     const TilePayload& tile = core().data().chunk(chunk).tiles[index];
-    if (waits_for_forward(core().data().scheme(), chunk.index(), tile.number)) return false;
+    if (tile.waits_for_forward) return false;
     const std::vector<Segment> segments = core().data().layout().segments(tile.range);
     return std::all_of(segments.begin(), segments.end(), [&](const Segment& segment) {
       return segment.tensor == parameter.id() || core().updates().due(segment.tensor);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <torch/serialize.h>
 
+#include <algorithm>
 #include <functional>
 #include <sstream>
 
@@ -171,6 +172,30 @@ TEST(UpdateSchedule, AnEngineHasOneOptimizerAtATime) {
   ChunkedAdamW second(rig.engine, {rig.weight(0)});
 }
 
+TEST(UpdateSchedule, WhereGradientsHaveChunksAQuarterOfTheTilesWaitsByWholeChunks) {
+  auto runtime = Runtime::create({.memory_budget = kRoomy,
+                                  .spill_dir = testing::TempDir(),
+                                  .layout = {.chunk_elems = kWidth * kWidth + 1024, .tile_elems = kWidth * kWidth / 4}});
+  Engine engine(runtime, {.gradients = GradientPlacement::kOwnChunks});
+  torch::nn::Sequential model;
+  model->push_back(torch::nn::Linear(kWidth, 8 * kWidth));  // a chunk of eight times as many tiles
+  for (int i = 0; i < 16; ++i) model->push_back(torch::nn::Linear(kWidth, kWidth));
+  engine.attach(*model);
+  std::size_t all = 0, waiting = 0, mixed = 0;
+  const ModelData& data = engine.core()->data();
+  for (std::size_t c = 0; c < data.layout().chunks(); ++c) {
+    const auto& tiles = data.chunk(ChunkId(c)).tiles;
+    const auto waits = static_cast<std::size_t>(
+        std::count_if(tiles.begin(), tiles.end(), [](const TilePayload& tile) { return tile.waits_for_forward; }));
+    all += tiles.size();
+    waiting += waits;
+    mixed += waits != 0 && waits != tiles.size() ? 1 : 0;
+  }
+  EXPECT_EQ(mixed, 0u);
+  EXPECT_GE(5 * waiting, all) << waiting << " of " << all;
+  EXPECT_LE(4 * waiting, all) << waiting << " of " << all;
+}
+
 TEST(UpdateSchedule, AQuarterOfTheTilesWaitsForForwardHoweverManyAChunkHas) {
   for (const Elems tile : {kWidth * kWidth + 1024, kWidth * kWidth / 2, kWidth * kWidth / 4}) {
     auto runtime = Runtime::create({.memory_budget = kRoomy,
@@ -185,7 +210,7 @@ TEST(UpdateSchedule, AQuarterOfTheTilesWaitsForForwardHoweverManyAChunkHas) {
     for (std::size_t c = 0; c < data.layout().chunks(); ++c) {
       for (const TilePayload& payload : data.chunk(ChunkId(c)).tiles) {
         ++all;
-        waiting += waits_for_forward(data.scheme(), c, payload.number) ? 1 : 0;
+        waiting += payload.waits_for_forward ? 1 : 0;
       }
     }
     EXPECT_EQ(waiting, all / 4) << all;

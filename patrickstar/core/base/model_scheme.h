@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "patrickstar/core/base/dtype.h"
 #include "patrickstar/core/base/ids.h"
@@ -42,7 +43,8 @@ enum class UpdateTiming : std::uint8_t {
   // accessed, by whomever. What exact clipping needs. Between step() and that access a gradient in its parameter's place is
   // consumed. Everything that reads the parameter sees the new value.
   kDeferred,
-  // Three quarters of the tiles are updated in backward, as soon as their gradients are complete; the rest as kDeferred.
+  // Some three quarters of the tiles (SplitUpdates) are updated in backward, as soon as their gradients are complete; the rest as
+  // kDeferred.
   // CONDITIONS, which the caller answers for: one backward() a step; the learning rate and all other hyperparameters are set
   // before
   // backward(); gradients are neither read nor changed nor clipped between backward() and step(); every backward() is followed by
@@ -51,12 +53,31 @@ enum class UpdateTiming : std::uint8_t {
   kOverlapped,
 };
 
-// With kOverlapped: whether a tile is left to its parameter's next use. Every fourth is, so that the disk has as much to do in
-// forward as in backward (the split schedule). Where gradients have chunks of their own, all tiles of every fourth chunk: one
-// tile that waits would keep the gradients of its whole chunk over the step's end.
-// `tile`: its number among all tiles in the order of their chunks; `chunk`: among the chunks.
-constexpr bool waits_for_forward(const ModelScheme& scheme, std::size_t chunk, std::size_t tile) {
-  return (scheme.gradient_chunks() ? chunk : tile) % 4 == 3;
-}
+// With kOverlapped: which tiles are left to their parameters' next use. A quarter is, so that the disk has as much to do in
+// forward as in backward (the split schedule): every fourth tile in the order of their chunks. Where gradients have chunks of
+// their own, all tiles of a chunk or none: one tile that waits would keep the gradients of its whole chunk over the step's end.
+// Fewer than a quarter where chunks are few.
+class SplitUpdates {
+ public:
+  explicit SplitUpdates(const ModelScheme& scheme) : by_chunk_(scheme.gradient_chunks()) {}
+  // The next chunk has so many tiles. By tile: whether it waits for forward.
+  std::vector<bool> next_chunk(std::size_t tiles) {
+    std::vector<bool> waits(tiles);
+    if (by_chunk_) {
+      const bool all = 4 * (waiting_ + tiles) <= seen_ + tiles;
+      waits.assign(tiles, all);
+      if (all) waiting_ += tiles;
+    } else {
+      for (std::size_t i = 0; i < tiles; ++i) waits[i] = (seen_ + i) % 4 == 3;
+    }
+    seen_ += tiles;
+    return waits;
+  }
+
+ private:
+  bool by_chunk_;
+  std::size_t seen_ = 0;     // tiles
+  std::size_t waiting_ = 0;  // of these, where whole chunks wait
+};
 
 }  // namespace patrickstar

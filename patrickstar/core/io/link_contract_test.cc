@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <ctime>
 #include <functional>
 #include <numeric>
 #include <ostream>
@@ -265,6 +267,30 @@ TEST_P(LinkContract, InterruptionsAreTriedAgainButNotForEver) {
   ops_.fail_every(FileCall::kWrite, 1, EAGAIN);
   Buffer one(4096);
   EXPECT_EQ(move_all(Direction::kDown, one, 4096), 1u);
+}
+
+// The processor time of the process: a thread that spins while there is nothing to do, or while a transfer is under way, takes
+// all of one processor.
+TEST_P(LinkContract, NoThreadBurnsAProcessorWhileItWaits) {
+  constexpr auto kWait = std::chrono::milliseconds(200);
+  const auto used = [] {
+    timespec now{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
+  };
+  auto before = used();
+  std::this_thread::sleep_for(kWait);
+  EXPECT_LT(used() - before, kWait / 4) << "idle";
+  Buffer memory(kMiB);
+  ops_.hold(FileCall::kWrite);
+  start(Direction::kDown, memory.place(), 0, memory.size());
+  ops_.wait_until_held(FileCall::kWrite, 1);
+  before = used();
+  std::this_thread::sleep_for(kWait);
+  EXPECT_LT(used() - before, kWait / 4) << "a write stands still";
+  ops_.release(FileCall::kWrite);
+  sink_.wait_for(next_id_);
+  EXPECT_EQ(sink_.failures(), 0u);
 }
 
 TEST_P(LinkContract, TheDestructorWaitsForWhatWasStarted) {

@@ -5,6 +5,12 @@
 #include "patrickstar/core/base/check.h"
 
 namespace patrickstar {
+namespace {
+
+// Each is a mapping of its own to the kernel, of which a process may have some 65,000 (page_source.h).
+constexpr std::int64_t kMostMovedPages = 8192;
+
+}  // namespace
 
 Result<std::unique_ptr<Arena>> Arena::create(PageSource* pages, Ledger* ledger, Bytes address_space) {
   const Bytes space = round_up(address_space, kPageBytes);
@@ -19,7 +25,8 @@ Arena::Arena(PageSource* pages, Ledger* ledger, std::byte* base, Bytes space)
       base_(base),
       space_(space),
       committed_(static_cast<std::size_t>(space / kPageBytes), false),
-      used_in_page_(static_cast<std::size_t>(space / kPageBytes), 0) {
+      used_in_page_(static_cast<std::size_t>(space / kPageBytes), 0),
+      moved_(static_cast<std::size_t>(space / kPageBytes), false) {
   const Bytes border = round_down(space / 2, kPageBytes);
   zones_[0].end = zones_[1].begin = border;
   zones_[1].end = space;
@@ -166,18 +173,47 @@ bool Arena::trim_pages(Bytes wanted, Bytes keep_begin, Bytes keep_end) {
       ++at;
       continue;
     }
-    auto block = std::prev(blocks_.upper_bound(page));
-    if (block->first < page) block = split(block, page);
-    if (block->second.size > kPageBytes) split(block, page + kPageBytes);
-    unindex(block);
-    block->second.committed = false;
-    coalesce(block);
-    committed_[static_cast<std::size_t>(page / kPageBytes)] = false;
+    note_uncommitted(page);
     ledger_->release(Account::kFree, kPageBytes);
     at = decltype(at)(idle_pages_.erase(std::next(at).base()));
     freed += kPageBytes;
   }
   return freed >= wanted;
+}
+
+// An idle page is none any more.
+void Arena::note_uncommitted(Bytes page) {
+  auto block = std::prev(blocks_.upper_bound(page));
+  if (block->first < page) block = split(block, page);
+  if (block->second.size > kPageBytes) split(block, page + kPageBytes);
+  unindex(block);
+  block->second.committed = false;
+  coalesce(block);
+  committed_[static_cast<std::size_t>(page / kPageBytes)] = false;
+}
+
+// Moves memory of idle pages elsewhere to those that [begin, end) lacks, `wanted` bytes of it or as much as goes; that is
+// returned.
+Bytes Arena::move_pages(Bytes wanted, Bytes begin, Bytes end) {
+  Bytes moved = 0;
+  auto idle = idle_pages_.rbegin();
+  for (Bytes page = round_down(begin, kPageBytes); page < end && moved < wanted; page += kPageBytes) {
+    if (committed_[static_cast<std::size_t>(page / kPageBytes)]) continue;
+    while (idle != idle_pages_.rend() && *idle + kPageBytes > begin && *idle < end) ++idle;
+    if (idle == idle_pages_.rend() || moved_pages_ >= kMostMovedPages || !pages_->move(base_ + *idle, base_ + page).ok()) break;
+    const Bytes from = *idle;
+    note_uncommitted(from);
+    idle_pages_.erase(from);
+    note_committed(page, page + kPageBytes);
+    idle = idle_pages_.rbegin();
+    for (const auto& [at, is_here] : {std::pair(from, false), std::pair(page, true)}) {
+      auto flag = moved_[static_cast<std::size_t>(at / kPageBytes)];
+      moved_pages_ += static_cast<int>(is_here) - static_cast<int>(static_cast<bool>(flag));
+      flag = is_here;
+    }
+    moved += kPageBytes;
+  }
+  return moved;
 }
 
 Status Arena::commit_window(Bytes begin, Bytes end) {
@@ -189,19 +225,25 @@ Status Arena::commit_window(Bytes begin, Bytes end) {
     Bytes stop = page;  // one system call for a run of pages
     while (stop < end && !committed_[static_cast<std::size_t>(stop / kPageBytes)]) stop += kPageBytes;
     if (Status status = pages_->commit(base_ + page, stop - page); !status.ok()) return status;
-    auto block = std::prev(blocks_.upper_bound(page));
-    if (block->first < page) block = split(block, page);
-    if (block->first + block->second.size > stop) split(block, stop);
-    PS_CHECK(!block->second.used && !block->second.committed);
-    block->second.committed = true;
-    index(block);
-    coalesce(block);
-    for (; page < stop; page += kPageBytes) {
-      committed_[static_cast<std::size_t>(page / kPageBytes)] = true;
-      idle_pages_.insert(page);
-    }
+    note_committed(page, stop);
+    page = stop;
   }
   return {};
+}
+
+// These pages of a free range are committed and idle.
+void Arena::note_committed(Bytes begin, Bytes end) {
+  auto block = std::prev(blocks_.upper_bound(begin));
+  if (block->first < begin) block = split(block, begin);
+  if (block->first + block->second.size > end) split(block, end);
+  PS_CHECK(!block->second.used && !block->second.committed);
+  block->second.committed = true;
+  index(block);
+  coalesce(block);
+  for (Bytes page = begin; page < end; page += kPageBytes) {
+    committed_[static_cast<std::size_t>(page / kPageBytes)] = true;
+    idle_pages_.insert(page);
+  }
 }
 
 // REQUIRES: [begin, begin + bytes) lies in one free committed block.
@@ -226,14 +268,18 @@ Arena::Allocation Arena::try_allocate(Bytes wanted, Account account) {
                          Status(StatusCode::kOutOfRoom, "[arena] no contiguous address space left; this needs an issue report")};
   for (const Wish& wish : wishes_for(bytes, account)) {
     if (const Bytes fit = best_fit(wish, bytes); fit >= 0) return {.address = take(fit, bytes, account)};
-    const Window window = cheapest_window(wish, bytes);
+    Window window = cheapest_window(wish, bytes);
     if (window.begin < 0) continue;
     const Bytes end = window.begin + bytes;
     if (!ledger_->try_charge(Account::kFree, window.missing)) {
       const Bytes lacking = window.missing - ledger_->room();
       const Bytes idle = idle_bytes_outside(window.begin, end);
       const bool enough = idle >= lacking;
-      if (enough) trim_pages(lacking, window.begin, end);
+      if (enough) {
+        const Bytes moved = move_pages(lacking, window.begin, end);
+        window.missing -= moved;
+        if (moved < lacking) trim_pages(lacking - moved, window.begin, end);
+      }
       if (!enough || !ledger_->try_charge(Account::kFree, window.missing)) {  // or somebody was faster
         const Bytes shortfall = enough ? window.missing : lacking - idle;
         refused = {.shortfall = refused.status.ok() ? std::min(refused.shortfall, shortfall) : shortfall};

@@ -204,9 +204,36 @@ TEST(Arena, FreePagesGoBackWhenABlockNeedsTheBudgetElsewhere) {
   EXPECT_EQ(pool.arena->shortfall(4 * kMiB, Account::kNonModel), 0);
   std::byte* large = pool.allocate(4 * kMiB);
   ASSERT_NE(large, nullptr);
-  EXPECT_EQ(pool.pages.decommits(), 2);
+  EXPECT_EQ(pool.pages.moves() + pool.pages.decommits(), 2);
   EXPECT_EQ(pool.pages.peak_bytes(), 8 * kMiB);
   for (std::byte* block : {wall, wall2, large}) pool.arena->free(block);
+}
+
+// [Note: moved pages]
+TEST(Arena, MemoryOfIdlePagesIsMovedToWhereItIsNeeded) {
+  for (const std::int64_t refused : {0, 1, 2}) {  // 0: none of them
+    SCOPED_TRACE(refused);
+    TestArena pool(8 * kMiB);
+    std::byte* a = pool.allocate(2 * kMiB);
+    std::byte* wall = pool.allocate(2 * kMiB);
+    std::byte* b = pool.allocate(2 * kMiB);
+    std::byte* wall2 = pool.allocate(2 * kMiB);
+    pool.arena->free(a);
+    pool.arena->free(b);
+    if (refused > 0) pool.pages.refused_moves().arm(refused);
+    const std::int64_t commits = pool.pages.commits().calls();
+    std::byte* large = pool.allocate(4 * kMiB);
+    ASSERT_NE(large, nullptr);
+    std::memset(large, 7, 4 * kMiB);
+    EXPECT_EQ(pool.pages.moves(), refused == 0 ? 2 : refused - 1);
+    EXPECT_EQ(pool.pages.decommits(), refused == 0 ? 0 : 3 - refused) << "what cannot be moved is given back and committed";
+    EXPECT_EQ(pool.pages.commits().calls() - commits, refused == 0 ? 0 : 1);
+    EXPECT_EQ(pool.ledger.total(), 8 * kMiB);
+    EXPECT_EQ(pool.pages.committed_bytes(), 8 * kMiB);
+    pool.arena->check_invariants();
+    for (std::byte* block : {wall, wall2, large}) pool.arena->free(block);
+    pool.arena->check_invariants();
+  }
 }
 
 TEST(Arena, APageThatTheSystemDoesNotTakeBackStaysCharged) {
@@ -377,6 +404,29 @@ TEST(MmapPages, DecommittedPagesAreNotResidentAndComeBackAsZeros) {
   ASSERT_TRUE(pages.commit(base.value(), kPageBytes).ok());
   EXPECT_EQ(base.value()[123], std::byte{0});
   pages.unreserve(base.value(), 2 * kPageBytes);
+}
+
+TEST(MmapPages, AMovedPageTakesItsMemoryAlong) {
+  MmapPages pages;
+  auto reserved = pages.reserve(8 * kPageBytes);
+  ASSERT_TRUE(reserved.ok());
+  std::byte* const from = reserved.value() + kPageBytes;
+  std::byte* const to = reserved.value() + 4 * kPageBytes;
+  ASSERT_TRUE(pages.commit(from, kPageBytes).ok());
+  for (Bytes i = 0; i < kPageBytes; ++i) from[i] = static_cast<std::byte>(i * 7);
+  if (const Status moved = pages.move(from, to); !moved.ok()) GTEST_SKIP() << moved.message();
+  for (Bytes i = 0; i < kPageBytes; ++i) ASSERT_EQ(to[i], static_cast<std::byte>(i * 7)) << "not a byte was copied or zeroed";
+  EXPECT_FALSE(resident(from));
+  EXPECT_TRUE(resident(to));
+  EXPECT_DEATH(std::memset(from, 1, 1), "");
+  ASSERT_TRUE(pages.commit(from, kPageBytes).ok()) << "and can be used again";
+  std::memset(from, 3, static_cast<std::size_t>(kPageBytes));
+  ASSERT_TRUE(pages.move(to, to + kPageBytes).ok());
+  EXPECT_EQ(to[kPageBytes + 1], static_cast<std::byte>(7));
+  ASSERT_TRUE(pages.decommit(from, kPageBytes).ok());
+  ASSERT_TRUE(pages.decommit(to + kPageBytes, kPageBytes).ok());
+  EXPECT_FALSE(resident(to + kPageBytes));
+  pages.unreserve(reserved.value(), 8 * kPageBytes);
 }
 
 TEST(MmapPages, AnImpossibleReservationIsAnErrorWithAWayOut) {

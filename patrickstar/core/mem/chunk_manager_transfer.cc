@@ -31,12 +31,13 @@ bool ChunkManager::let_go_unwaited(PayloadId id) {
   return true;
 }
 
-// For what the schedule wants and has no room. True: there is more room now. After a write-back that failed nothing goes before
-// the next grant: on a broken disk that would go on for ever.
+// For what the schedule wants and cannot have yet. True: there is more room now. What must be written goes only if nothing else
+// is leaving, and after a write-back that failed nothing does before the next grant: on a broken disk that would go on for ever.
 bool ChunkManager::let_surplus_go() {
   if (write_back_failed_) return false;
   const auto victim = levels_[0].policy->victim();
   if (!victim.has_value() || !schedule_->surplus(*victim)) return false;
+  if (is_only_copy(*victim, 0) && leaving_bytes_[0] > 0) return false;
   return let_go_unwaited(*victim) && at(*victim).copies[0].state == CopyState::kNone;
 }
 

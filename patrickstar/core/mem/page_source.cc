@@ -48,4 +48,17 @@ Status MmapPages::decommit(std::byte* address, Bytes bytes) {
   return {};
 }
 
+Status MmapPages::move(std::byte* from, std::byte* to) {
+  constexpr auto kLength = static_cast<std::size_t>(kPageBytes);
+  // With MREMAP_DONTUNMAP nobody else's mmap can get between: `from` stays ours.
+  if (mremap(from, kLength, kLength, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == MAP_FAILED) {
+    return Status(StatusCode::kUnavailable, fmt::format("[arena] the system does not move pages: {}", std::strerror(errno)));
+  }
+  // A new mapping is like its neighbours, so the kernel makes one of them. If it is refused `from` only stays readable.
+  if (mmap(from, kLength, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED) {
+    madvise(from, kLength, MADV_HUGEPAGE);
+  }
+  return {};
+}
+
 }  // namespace patrickstar

@@ -20,6 +20,9 @@ class PageSource {
   // Makes pages readable and writable (zero-filled at first touch), or gives their memory back. Not ok: nothing changed.
   virtual Status commit(std::byte* address, Bytes bytes) = 0;
   virtual Status decommit(std::byte* address, Bytes bytes) = 0;
+  // Takes the memory of one committed page to an uncommitted one: as decommit(from) and commit(to), but nobody zeroes it. What
+  // `to` holds then is undefined. Not ok: nothing changed. REQUIRES: both aligned to kPageBytes.
+  virtual Status move(std::byte* from, std::byte* to) = 0;
 };
 
 // Private anonymous memory, on transparent huge pages where the system has them. Reserved space is PROT_NONE: it counts
@@ -30,6 +33,9 @@ class MmapPages final : public PageSource {
   void unreserve(std::byte* address, Bytes bytes) override;
   Status commit(std::byte* address, Bytes bytes) override;
   Status decommit(std::byte* address, Bytes bytes) override;
+  // By mremap, which moves an entry of the page table (Linux 5.7). Each page that came so is a mapping of its own to the kernel,
+  // of which a process may have some 65,000 (vm.max_map_count), until its memory is moved on: callers keep count.
+  Status move(std::byte* from, std::byte* to) override;
 };
 
 }  // namespace patrickstar

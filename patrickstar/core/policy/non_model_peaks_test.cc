@@ -19,7 +19,9 @@ class NonModelPeaksTest : public testing::Test {
     return trace;
   }
   Verdict step(const std::vector<Bytes>& non_model, bool calm = true) {
-    for (std::size_t m = 0; m < non_model.size(); ++m) peaks_.saw(m, non_model[m]);
+    for (std::size_t m = 0; m < non_model.size(); ++m) {
+      if (non_model[m] >= 0) peaks_.saw(m, non_model[m]);
+    }
     const Verdict verdict = peaks_.step_done(calm, /*slack=*/5, /*worth=*/20, &trace_);
     if (verdict != Verdict::kAsPlanned) peaks_.planned(trace_);
     return verdict;
@@ -58,7 +60,25 @@ TEST_F(NonModelPeaksTest, OneLongStepAmongShortOnesIsEnough) {
 }
 
 TEST_F(NonModelPeaksTest, StepsThatDeviateSayNothing) {
-  for (int i = 0; i < 20; ++i) EXPECT_EQ(step({40, 0, 30}, /*calm=*/i % 4 != 0), Verdict::kAsPlanned);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(step({40, 0, 30}, /*calm=*/false), Verdict::kAsPlanned);
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(step({40, 0, 30}, /*calm=*/i % 2 != 0), Verdict::kAsPlanned);
+  EXPECT_EQ(step({40, 0, 30}), Verdict::kLessForGood) << "an evaluation between steps does not begin the count anew";
+}
+
+TEST_F(NonModelPeaksTest, AMomentThatWasNotSeenCountsAsPlanned) {
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(step({40, -1, 30}), Verdict::kAsPlanned) << "it may need as much as ever";
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(step({-1, 50, 30}), Verdict::kAsPlanned);
+  EXPECT_EQ(step({-1, 50, 30}), Verdict::kLessForGood);
+  EXPECT_EQ(needs(), (std::vector<Bytes>{40, 50, 30}));
+}
+
+TEST_F(NonModelPeaksTest, MoreFarFromThePeakDoesNotHideThatThePeakIsLower) {
+  for (int i = 0; i < 3; ++i) {
+    peaks_.saw(0, 60);
+    peaks_.saw(1, 70);
+    EXPECT_EQ(peaks_.step_done(true, 5, 20, &trace_), Verdict::kMore);  // nothing gave way to it: no new plan
+  }
+  EXPECT_EQ(step({60, 70, 30}), Verdict::kLessForGood);
 }
 
 TEST_F(NonModelPeaksTest, WhoWasWrongLooksBackTwiceAsFar) {

@@ -254,6 +254,11 @@ void Orchestrator::watch() {
   if (policy_ != nullptr) policy_->rebuild();
 }
 
+void Orchestrator::begin_reserve_anew() {
+  options_.reserve = first_reserve_;
+  reserve_rises_ = 0;
+}
+
 void Orchestrator::step_done(const MomentFacts& facts) {
   if (!following_) {
     Trace trace = tracer_.finish(facts);
@@ -270,11 +275,11 @@ void Orchestrator::step_done(const MomentFacts& facts) {
   step_ended_ = true;
   if (auto other = search_.step_done(deviations, plan_.trace.moments.size(), facts)) {
     ++stats_.retraces;
-    options_.reserve = first_reserve_;
+    begin_reserve_anew();
     follow(std::move(*other));
   } else if (needs == NonModelPeaks::Verdict::kLessForGood) {
     ++stats_.retraces;
-    options_.reserve = first_reserve_;
+    begin_reserve_anew();
     follow(std::move(plan_.trace));
   } else if (kept_gave_way_ && needs == NonModelPeaks::Verdict::kMore) {
     follow(std::move(plan_.trace));

@@ -83,10 +83,11 @@ class Orchestrator final : public Schedule {
   void watch_from_next_step() { watched_steps_ = options_.warm_up_steps - 2; }
   Position fetch_position() const;
   void give_room_back(PayloadId payload);
+  void begin_reserve_anew();
 
   OrchestratorOptions options_;
   const Bytes first_reserve_;
-  int reserve_rises_ = 0;
+  int reserve_rises_ = 0;  // since the reserve was the first one
   Tracer tracer_;
   StepSearch search_{&tracer_};
   Policy* policy_ = nullptr;

@@ -15,6 +15,7 @@ void StepSearch::granted(std::span<const Access> accesses, const MomentFacts& fa
 }
 
 std::optional<Trace> StepSearch::step_done(std::int64_t distance, std::size_t moments, const MomentFacts& facts) {
+  ++steps_;
   const State before = std::exchange(state_, State::kIdle);
   if (before == State::kWatching) {
     watched_ = tracer_->finish(facts);
@@ -24,11 +25,12 @@ std::optional<Trace> StepSearch::step_done(std::int64_t distance, std::size_t mo
     return std::nullopt;
   }
   if (before == State::kComparing) {
-    if (2 * follower_.distance() < distance) {
-      patience_ = 1;
+    const bool found = 2 * follower_.distance() < distance;
+    patience_ = found && steps_ >= kLongServed ? 1 : std::min(2 * patience_, 64);
+    if (found) {
+      steps_ = 0;
       return std::move(watched_);
     }
-    patience_ = std::min(2 * patience_, 64);
   }
   deviating_steps_ = deviates(distance, moments) ? deviating_steps_ + 1 : 0;
   if (deviating_steps_ < patience_) return std::nullopt;

@@ -3,7 +3,8 @@
 // [Note: another step] A stale plan is better than none: its victims are still used far ahead, and what it brings is mostly used
 // (docs/orchestration.md has figures). So it is followed on while one step is watched, and the next step says whether the watched
 // one would have been the better guide: at less than half of the distance. Steps that differ each time never are; after each
-// such search twice as many deviating steps must come in a row before the next, 64 at most. Not thread-safe.
+// such search, and after a plan that served for a few steps only, twice as many deviating steps must come in a row before the
+// next, 64 at most. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +32,7 @@ class StepSearch {
 
  private:
   enum class State : std::uint8_t { kIdle, kWatching, kComparing };
+  static constexpr int kLongServed = 16;  // steps after which a plan is no passing one
 
   Tracer* const tracer_;
   State state_ = State::kIdle;
@@ -38,6 +40,7 @@ class StepSearch {
   Follower follower_;        // of `watched_`, in the step after it
   int deviating_steps_ = 0;  // in a row
   int patience_ = 1;         // how many begin a search
+  int steps_ = kLongServed;  // since the last step was found
 };
 
 }  // namespace patrickstar

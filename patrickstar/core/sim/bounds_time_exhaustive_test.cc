@@ -151,6 +151,7 @@ TEST(BoundsInTime, NoScheduleIsShorterThanTheLimit) {
   std::mt19937 random(seed);
   int by_window = 0;
   int reached = 0;
+  int of_two = 0;  // moments
   for (int i = 0; i < 500; ++i) {
     const std::size_t payloads = 2 + random() % 3;
     std::vector<MomentSpec> steps(2 + random() % 4);
@@ -160,7 +161,13 @@ TEST(BoundsInTime, NoScheduleIsShorterThanTheLimit) {
       const auto first = static_cast<std::uint32_t>(random() % payloads);
       const auto kind = random() % 8;
       step.accesses.push_back(kind < 5 ? writes(first) : kind < 7 ? reads(first) : creates(first));
-      room.push_back(kTickBytes * static_cast<Bytes>(1 + random() % payloads));
+      // Two together are also what one payload of twice the length would be.
+      if (random() % 3 == 0) {
+        const auto second = static_cast<std::uint32_t>((first + 1 + random() % (payloads - 1)) % payloads);
+        step.accesses.push_back(random() % 3 == 0 ? reads(second) : writes(second));
+        ++of_two;
+      }
+      room.push_back(kTickBytes * static_cast<Bytes>(step.accesses.size() + random() % (payloads + 1 - step.accesses.size())));
     }
     const Trace trace = trace_of(std::vector<Bytes>(payloads, kTickBytes), steps);
     const StepBounds bounds = step_bounds(trace, room, kBandwidth);
@@ -175,6 +182,7 @@ TEST(BoundsInTime, NoScheduleIsShorterThanTheLimit) {
   std::printf("%d limits are a window's, %d were reached\n", by_window, reached);
   EXPECT_GT(by_window, 20);
   EXPECT_GT(reached, 100);
+  EXPECT_GT(of_two, 300);
 }
 
 }  // namespace

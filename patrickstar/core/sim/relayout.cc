@@ -51,7 +51,7 @@ class Relayer {
     PayloadId grad;
     std::vector<TileRange> tiles;
     std::vector<PayloadId> states;  // by tile
-    std::size_t first_tile = 0;     // its number among all tiles
+    std::vector<bool> waits;        // likewise
   };
   struct Update {
     bool ever = false;  // the step updates it
@@ -62,9 +62,9 @@ class Relayer {
 
   void number_payloads() {
     Trace& trace = relaid_.trace;
-    std::size_t tiles = 0;
+    SplitUpdates split(step_.model.scheme);
     for (std::size_t c = 0; c < layout_.chunks(); ++c) {
-      Chunk chunk{.first_tile = tiles};
+      Chunk chunk;
       for (const ChunkPart& part : layout_.parts(ChunkId(c), step_.model.scheme)) {
         const PayloadId id(trace.payloads.size());
         trace.payloads.push_back({part.kind, part.bytes});
@@ -77,7 +77,7 @@ class Relayer {
             break;
         }
       }
-      tiles += chunk.tiles.size();
+      chunk.waits = split.next_chunk(chunk.tiles.size());
       chunks_.push_back(std::move(chunk));
     }
     trace.model = step_.model;
@@ -148,7 +148,7 @@ class Relayer {
     const ChunkId id = layout_.place(tensor).chunk;
     const Layout::TileSpan mine = layout_.tiles_of(tensor);
     for (std::size_t tile = mine.first; tile < mine.first + mine.count; ++tile) {
-      if (waits_for_forward(step_.model.scheme, id.index(), chunks_[id.index()].first_tile + tile)) continue;
+      if (chunks_[id.index()].waits[tile]) continue;
       const std::vector<Segment> segments = layout_.segments(chunks_[id.index()].tiles[tile]);
       if (std::all_of(segments.begin(), segments.end(), [&](const Segment& s) { return updates_[s.tensor.index()].due; }))
         run_tile(id, tile);

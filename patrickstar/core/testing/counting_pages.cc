@@ -49,4 +49,13 @@ Status CountingPages::decommit(std::byte* address, Bytes bytes) {
   return {};
 }
 
+Status CountingPages::move(std::byte* from, std::byte* to) {
+  if (refused_moves_.hit()) return Status(StatusCode::kUnavailable, "[pages] injected refusal of a move");
+  mark(from, kPageBytes, false);
+  mark(to, kPageBytes, true);
+  ++moves_;
+  for (std::byte* page : {from, to}) std::memset(page, static_cast<int>(kPoison), static_cast<std::size_t>(kPageBytes));
+  return {};
+}
+
 }  // namespace patrickstar

@@ -22,10 +22,13 @@ class CountingPages final : public PageSource {
   void unreserve(std::byte* address, Bytes bytes) override;
   Status commit(std::byte* address, Bytes bytes) override;
   Status decommit(std::byte* address, Bytes bytes) override;
+  Status move(std::byte* from, std::byte* to) override;
 
   NthFailure& commits() { return commits_; }
   NthFailure& refused_decommits() { return refused_decommits_; }
+  NthFailure& refused_moves() { return refused_moves_; }
   std::int64_t decommits() const { return decommits_; }
+  std::int64_t moves() const { return moves_; }
   Bytes committed_bytes() const { return committed_bytes_; }
   Bytes peak_bytes() const { return peak_bytes_; }
 
@@ -36,7 +39,9 @@ class CountingPages final : public PageSource {
   std::vector<bool> committed_;
   NthFailure commits_;
   NthFailure refused_decommits_;
+  NthFailure refused_moves_;
   std::int64_t decommits_ = 0;
+  std::int64_t moves_ = 0;
   Bytes committed_bytes_ = 0;
   Bytes peak_bytes_ = 0;
 };

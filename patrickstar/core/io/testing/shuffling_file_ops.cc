@@ -4,6 +4,9 @@
 #include <chrono>
 #include <iterator>
 #include <thread>
+#include <utility>
+
+#include "patrickstar/core/mem/tier.h"
 
 namespace patrickstar {
 
@@ -49,11 +52,34 @@ void ShufflingFileOps::stand() {
   }
   if (call < last_gone_) ++overtaken_;
   last_gone_ = std::max(last_gone_, call);
+  be_late(std::move(lock));
+}
+
+void ShufflingFileOps::be_late(std::unique_lock<std::mutex> lock) {
   if (options_.most_delay == 0) return;
   const Nanos delay = std::uniform_int_distribution<Nanos>(0, options_.most_delay)(random_);
   delayed_ += delay;
   lock.unlock();
   std::this_thread::sleep_for(std::chrono::nanoseconds(delay));
+}
+
+std::int64_t ShufflingFileOps::cut() const {
+  const std::lock_guard lock(mutex_);
+  return cut_;
+}
+
+Bytes ShufflingFileOps::submitting(IoKind, Bytes bytes) {
+  const std::lock_guard lock(mutex_);
+  const auto units = static_cast<std::uint64_t>(bytes / kPayloadAlignment);
+  if (units < 2 || random_() % 2 == 0) return bytes;
+  ++cut_;
+  return static_cast<Bytes>(1 + random_() % (units - 1)) * kPayloadAlignment;
+}
+
+std::int64_t ShufflingFileOps::completed(IoKind, std::int64_t result) {
+  std::unique_lock lock(mutex_);
+  if (random_() % 16 == 0) be_late(std::move(lock));
+  return result;
 }
 
 std::int64_t ShufflingFileOps::pread(int fd, std::byte* data, Bytes bytes, Bytes offset) {

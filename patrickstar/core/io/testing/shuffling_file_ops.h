@@ -6,7 +6,10 @@
 // With `most_delay` it then sleeps for a random while besides, so that what was brought ahead comes too late here and there.
 // The draws are the seed's; which call gets which depends on the threads.
 //
-// Thread safety: any thread. For back ends that go through pread and pwrite (IoBackend::kPread).
+// What goes through io_uring cannot stand still: half of its reads and writes are cut short instead, so the rest comes behind
+// others that were submitted meanwhile, and every 16th result is late.
+//
+// Thread safety: any thread.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +37,7 @@ class ShufflingFileOps final : public FileOps {
 
   std::int64_t held() const;       // calls that stood still
   std::int64_t overtaken() const;  // calls that went on after one that came later
+  std::int64_t cut() const;        // reads and writes of io_uring that were cut short
   Nanos delayed() const;           // by most_delay, all together
 
   int open_scratch(const std::string& directory) override { return real_.open_scratch(directory); }
@@ -43,9 +47,12 @@ class ShufflingFileOps final : public FileOps {
   std::int64_t pread(int fd, std::byte* data, Bytes bytes, Bytes offset) override;
   std::int64_t pwrite(int fd, const std::byte* data, Bytes bytes, Bytes offset) override;
   void close(int fd) override { real_.close(fd); }
+  Bytes submitting(IoKind kind, Bytes bytes) override;
+  std::int64_t completed(IoKind kind, std::int64_t result) override;
 
  private:
   void stand();
+  void be_late(std::unique_lock<std::mutex> lock);
   void let_one_go_if_all_stand();
 
   const ShuffleOptions options_;
@@ -57,6 +64,7 @@ class ShufflingFileOps final : public FileOps {
   std::int64_t last_gone_ = 0;  // the latest call that went on
   std::int64_t held_ = 0;
   std::int64_t overtaken_ = 0;
+  std::int64_t cut_ = 0;
   Nanos delayed_ = 0;
 };
 
