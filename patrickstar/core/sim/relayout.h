@@ -4,7 +4,8 @@
 // which moment. The operators and the arrivals of gradients are the same under any layout; only what they access is merged: an
 // access to a tensor becomes one to its chunk. Updates are not merged but run anew, by the rules of bridge/engine/update_queue.cc
 // and update_schedule.cc: a tile updates all that is due in it, before one of its parameters is used, when its last gradient
-// arrives (but those that SplitUpdates leaves to forward), or all at the step's end. tests/e2e/relayout_test.cc holds this against recorded runs.
+// arrives (but those that SplitUpdates leaves to forward), or all at the step's end. tests/e2e/relayout_test.cc holds this
+// against recorded runs.
 //
 // Times: an update takes the step's nanoseconds an element; what a recorded update took beyond that is work that followed it,
 // and stays where it was. Pure functions.
