@@ -143,6 +143,16 @@ void BenchRow::choose() {
   shown = steady.empty() ? samples.size() - 1 : steady[steady.size() / 2];
 }
 
+bool BenchRow::undecided(std::int64_t wanted_samples) const {
+  std::int64_t within = 0, beyond = 0;
+  for (const Sample& sample : samples) {
+    if (!sample.fault().empty()) continue;
+    ++(sample.time_by_limit() <= kMostTimeByLimit ? within : beyond);
+  }
+  if (within + beyond < wanted_samples) return true;
+  return within > 0 && beyond > 0 && 2 * (within + beyond) < 5 * wanted_samples;
+}
+
 std::size_t BenchRow::discarded() const {
   return static_cast<std::size_t>(
       std::count_if(samples.begin(), samples.end(), [](const Sample& sample) { return !sample.fault().empty(); }));

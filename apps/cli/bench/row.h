@@ -80,6 +80,9 @@ struct BenchRow {
   // Of those that were not discarded the one whose step by its limit is the median (of an even number the greater of the two in
   // the middle); the last one where all were discarded. REQUIRES: there are samples, and they have their limits.
   void choose();
+  // Whether another sample is to be taken: fewer than `samples` are steady, or they lie on both sides of kMostTimeByLimit, which
+  // a few cannot decide; then up to two and a half times as many. REQUIRES: they have their limits.
+  bool undecided(std::int64_t samples) const;
   const Sample& sample() const { return samples[shown]; }
   const StepLimit& limit() const { return sample().limit; }
   std::size_t discarded() const;

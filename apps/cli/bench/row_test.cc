@@ -111,6 +111,33 @@ TEST(BenchRowTest, TheMedianOfSteadySamplesCounts) {
   EXPECT_FALSE(many.steady());
 }
 
+TEST(BenchRowTest, MoreSamplesAreTakenWhileTheyLieOnBothSidesOfTheAim) {
+  BenchRow many = row();
+  many.samples.clear();
+  const auto add = [&](double step) {
+    many.samples.push_back(row().samples[0]);  // limit: 2 s
+    many.samples.back().figures.step = step;
+  };
+  EXPECT_TRUE(many.undecided(3));
+  add(2.1);
+  add(2.19);
+  EXPECT_TRUE(many.undecided(3)) << "too few";
+  add(2.2);
+  EXPECT_FALSE(many.undecided(3)) << "all are within, the aim itself is";
+  add(2.21);
+  EXPECT_TRUE(many.undecided(3));
+  many.samples.back().disk_after = 2;  // discarded
+  EXPECT_FALSE(many.undecided(3));
+  for (Sample& sample : many.samples) sample.figures.step = 2.3;
+  EXPECT_FALSE(many.undecided(3)) << "all are beyond";
+  add(2.1);
+  for (int steady = 4; steady < 8; ++steady) {
+    EXPECT_TRUE(many.undecided(3)) << steady;
+    add(2.1);
+  }
+  EXPECT_FALSE(many.undecided(3)) << "two and a half times as many";
+}
+
 TEST(BenchRowTest, NeedingNothingAndMovingNothingIsTheBound) {
   BenchRow still = row();
   still.samples[0].limit.bounds.min_read = still.samples[0].limit.bounds.min_write = 0;

@@ -15,6 +15,7 @@ constexpr std::int64_t kPlainSteps = 3;     // the second and third losses have 
 constexpr std::int64_t kFittingWarmUp = 1;  // steps that are not counted
 constexpr std::int64_t kFittingSteps = 2;   // before, beside the disk's transfers, and after
 constexpr std::int64_t kLeanWarmUp = 4;     // two are watched, in the third the plan settles; the fourth's transfers are replayed
+constexpr int kMostTries = 4;               // by the samples that are wanted, discarded ones included
 constexpr std::int64_t kCalibrationTokens[] = {32, 128, 512};
 constexpr std::int64_t kCalibrationSteps = 3;
 constexpr Bytes kCalibrationTile = 12 * kMiB;  // of optimizer state
@@ -142,7 +143,7 @@ Result<BenchRow> SettingBench::measure_with(const TokenShape& shape, const Wante
 }
 
 Status SettingBench::measure_samples(BenchRow* row) {
-  const int most = 2 * static_cast<int>(options_.samples);
+  const int most = kMostTries * static_cast<int>(options_.samples);
   auto fitting = jobs_->start({.shape = row->shape, .pauses = pauses(kFittingWarmUp, kFittingSteps, 3 * most)},
                               fitting_budget(row->model_data, row->plain_non_model));
   if (!fitting.ok()) return fitting.status();
@@ -159,12 +160,17 @@ Status SettingBench::measure_samples(BenchRow* row) {
   say_(fmt::format("  a run within {} warms up", format_bytes(row->budget)));
   auto lean_run = lean.value()->run();
   if (!lean_run.ok()) return lean_run.status();
-  for (int i = 0; i < most && static_cast<std::int64_t>(row->samples.size() - row->discarded()) < options_.samples; ++i) {
+  for (int i = 0; i < most && row->undecided(options_.samples); ++i) {
     auto sample = take(fitting.value().get(), lean.value().get(), &fitting_run.value(), &lean_run.value());
     if (!sample.ok()) return sample.status();
+    // Both runs stand still, so the simulation has the machine.
+    const auto trace = load_trace(lean.value()->trace_path());
+    if (!trace.ok()) return trace.status();
+    PS_RETURN_IF_ERROR(judge(trace.value(), row->budget, lean_run.value().reserve, &sample.value()));
     row->samples.push_back(std::move(sample).value());
-    const std::string fault = row->samples.back().fault();
-    if (!fault.empty()) say_("  discarded: " + fault);
+    const Sample& taken = row->samples.back();
+    say_(taken.fault().empty() ? fmt::format("  step {:.3f} s, {:.3f} x limit", taken.figures.step, taken.time_by_limit())
+                               : "  discarded: " + taken.fault());
   }
   const RunRecord& run = lean_run.value();
   facts_ = {facts_.disk_backend, run.io_backend, run.simd, run.torch, run.threads};
@@ -172,12 +178,7 @@ Status SettingBench::measure_samples(BenchRow* row) {
   row->plans = run.plans;
   row->exact_fault = losses_part(run, plain_[row->shape], "plain");
   if (row->exact_fault.empty()) row->exact_fault = losses_part(run, fitting_run.value(), "with everything");
-  auto trace = load_trace(lean.value()->trace_path());
-  if (!trace.ok()) return trace.status();
   const auto non_model = static_cast<double>(fitting_run.value().peak_non_model);
-  fitting.value().reset();  // the simulation gets the machine
-  lean.value().reset();
-  for (Sample& sample : row->samples) PS_RETURN_IF_ERROR(judge(trace.value(), row->budget, run.reserve, &sample));
   row->choose();
   curve_.add(row->shape.tokens(), {.seconds = row->sample().compute(), .non_model = non_model});
   bytes_per_second_ = row->sample().bytes_per_second();

@@ -4,8 +4,8 @@
 //   some steps that hold everything; the transfers of a step, replayed; some steps within the budget; the transfers again; some
 //   steps that hold everything while the transfers are replayed beside them; some alone
 //
-// That is a sample. `BenchOptions::samples` are taken, and as many more at most for those that are discarded because the disk or
-// compute changed meanwhile or others used the machine.
+// That is a sample. `BenchOptions::samples` are taken and more where they do not decide (BenchRow::undecided), those not counted
+// that are discarded because the disk or compute changed meanwhile or others used the machine.
 #pragma once
 
 #include <functional>
