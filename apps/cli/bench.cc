@@ -126,7 +126,9 @@ void add_bench_options(CLI::App& app, BenchOptions* o) {
       ->check(CLI::Range(0.01, 100.0));
   app.add_option("--steps", o->steps, "measured at a time, after 4 to warm up")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1000}));
-  app.add_option("--samples", o->samples, "of each setting, those that are discarded not counted, more where they lie on both sides of the aim; the median is shown")
+  app.add_option("--samples", o->samples,
+                 "of each setting, those that are discarded not counted, more where they lie on both sides of the aim; the "
+                 "median is shown")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000}));
   app.add_option("--batch-size", o->batch_size, "with --sequence-length: these tokens, whatever ratio that gives")
       ->check(positive);

@@ -20,8 +20,8 @@ struct BenchOptions {
   std::vector<double> shares = {25, 50, 75};  // %
   std::vector<double> ratios = {2, 1, 0.5};   // not with batch_size
   std::int64_t steps = 5;                     // measured at a time
-  std::int64_t samples = 3;                   // of each setting, more where they lie on both sides of the aim; their median counts
-  std::int64_t batch_size = 0;                // 0: this and the next are chosen for each ratio
+  std::int64_t samples = 3;     // of each setting, more where they lie on both sides of the aim; their median counts
+  std::int64_t batch_size = 0;  // 0: this and the next are chosen for each ratio
   std::int64_t sequence_length = 0;
   std::string spill_dir = "/var/tmp";
   std::string update_schedule = "auto";

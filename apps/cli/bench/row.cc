@@ -57,13 +57,11 @@ std::string mark_lines(const BenchRow& row) {
     lines += fmt::format("       ratio not reached: compute is {:.2f} x transfers, {:g} was asked for{}\n", row.ratio(),
                          row.wanted.ratio, row.not_again.empty() ? "" : "; not measured again: " + row.not_again);
   }
-  if (row.beats_limit()) {
-    lines += fmt::format(
-        "       limit not to be trusted: faster than it. Training moved {:.2f} GB/s, the replay {:.2f}; by the limit with the "
-        "faster of both the step is {:.3f}\n",
-        row.sample().training_bytes_per_second() * 1e-9, row.sample().bytes_per_second() * 1e-9,
-        row.time_by_limit_at_training_rate());
+  if (const Sample& s = row.sample(); s.training_bytes_per_second() > s.replay_bytes_per_second()) {
+    lines += fmt::format("       training moved {:.2f} GB/s, the replay {:.2f}: the limit is by the faster\n",
+                         s.training_bytes_per_second() * 1e-9, s.replay_bytes_per_second() * 1e-9);
   }
+  if (row.beats_limit()) lines += "       limit not to be trusted: faster than it, so compute was slower when it was measured\n";
   if (!row.exact_fault.empty()) lines += "       LOSSES DIFFER: " + row.exact_fault + "\n";
   return lines;
 }
@@ -125,11 +123,6 @@ Status judge(const Trace& trace, Bytes budget, Bytes reserve, Sample* sample) {
   if (!beside.ok()) return beside.status();
   sample->limit_beside_disk = beside.value().bounds.limit;
   sample->limit.predicted = beside.value().predicted;
-  sample->limit_at_training_rate = sample->limit.bounds.limit;
-  if (sample->training_bytes_per_second() <= sample->bytes_per_second()) return {};
-  const auto at_training_rate = with(sample->compute(), sample->training_bytes_per_second());
-  if (!at_training_rate.ok()) return at_training_rate.status();
-  sample->limit_at_training_rate = at_training_rate.value().bounds.limit;
   return {};
 }
 
@@ -160,10 +153,6 @@ std::size_t BenchRow::discarded() const {
 
 double BenchRow::time_by_limit_beside_disk() const {
   return quotient(sample().figures.step, seconds(sample().limit_beside_disk));
-}
-
-double BenchRow::time_by_limit_at_training_rate() const {
-  return quotient(sample().figures.step, seconds(sample().limit_at_training_rate));
 }
 
 double BenchRow::traffic_by_least() const {
@@ -265,9 +254,6 @@ Json row_json(const BenchRow& row) {
                {"time_by_limit", row.time_by_limit()},
                {"time_by_limit_allowed", kMostTimeByLimit},
                {"limit_trusted", !row.beats_limit()},
-               {"training_bytes_per_second", s.training_bytes_per_second()},
-               {"limit_at_training_rate_seconds", seconds(s.limit_at_training_rate)},
-               {"time_by_limit_at_training_rate", row.time_by_limit_at_training_rate()},
                {"compute_beside_disk_seconds", s.compute_beside_disk()},
                {"limit_beside_disk_seconds", seconds(s.limit_beside_disk)},
                {"time_by_limit_beside_disk", row.time_by_limit_beside_disk()},
@@ -284,6 +270,8 @@ Json row_json(const BenchRow& row) {
                {"hit_rate", s.figures.hit_rate},
                {"late_prefetches", s.figures.late},
                {"disk_bytes_per_second", s.bytes_per_second()},
+               {"replay_bytes_per_second", s.replay_bytes_per_second()},
+               {"training_bytes_per_second", s.training_bytes_per_second()},
                {"steady", row.steady()},
                {"shown_sample", row.shown},
                {"discarded", row.discarded()},

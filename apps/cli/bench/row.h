@@ -1,6 +1,7 @@
 // One setting of `patrickstar bench`: what was measured, what was discarded, and how both are shown.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
@@ -17,7 +18,7 @@ namespace patrickstar::cli {
 // What the issue allows; printed beside every figure.
 inline constexpr double kMostTimeByLimit = 1.10;
 inline constexpr double kMostPredictionError = 0.10;
-// A limit that is beaten by more is none: the replay of the transfers was slower than training moved them.
+// A limit that is beaten by more is none: compute was slower when it was measured.
 inline constexpr double kLeastTimeByLimit = 0.98;
 // A setting is reached whose ratio came out within this of the one that was asked for.
 inline constexpr double kLeastRatio = 0.85;
@@ -40,18 +41,19 @@ struct Sample {
   double disk_before = 0;  // seconds
   double disk_after = 0;
   ForeignLoad foreign;
-  StepLimit limit;                   // with this sample's compute and disk
-  Nanos limit_beside_disk = 0;       // the same with the compute that was measured beside the disk
-  Nanos limit_at_training_rate = 0;  // the same with a disk that is at least as fast as training was seen to move
+  StepLimit limit;              // with this sample's compute and disk
+  Nanos limit_beside_disk = 0;  // the same with the compute that was measured beside the disk
 
   double compute() const;
   // The mean: the transfers may be done before the steps are.
   double compute_beside_disk() const;
   double time_by_limit() const;
   double disk() const { return (disk_before + disk_after) / 2; }
-  double bytes_per_second() const { return disk() > 0 ? static_cast<double>(replayed) / disk() : 0; }
+  double replay_bytes_per_second() const { return disk() > 0 ? static_cast<double>(replayed) / disk() : 0; }
   // That training moved at least: no more than the disk can do.
   double training_bytes_per_second() const;
+  // The disk's, by which its limit is: the faster of both. A replay may be slower than training, and then bounds nothing.
+  double bytes_per_second() const { return std::max(replay_bytes_per_second(), training_bytes_per_second()); }
   // Why it is discarded; empty: it is not.
   std::string fault() const;
 };
@@ -93,7 +95,6 @@ struct BenchRow {
   double time_by_limit_beside_disk() const;
   double traffic_by_least() const;
   double predicted_by_measured() const;
-  double time_by_limit_at_training_rate() const;
   bool beats_limit() const { return time_by_limit() < kLeastTimeByLimit; }
   double ratio() const;        // compute by the least transfers, as it came out
   bool ratio_reached() const;  // also where none was asked for

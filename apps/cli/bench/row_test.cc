@@ -38,7 +38,6 @@ BenchRow row() {
                                  .limit = 2'000'000'000};
   row.samples[0].limit.predicted = 2'205'000'000;
   row.samples[0].limit_beside_disk = 2'100'000'000;
-  row.samples[0].limit_at_training_rate = 2'000'000'000;
   row.samples[0].limit.ring = 50;
   row.samples[0].limit.model_data = 2000;
   row.samples[0].limit.tightest_room = 1000;
@@ -49,6 +48,10 @@ TEST(SampleTest, CalmOnesCount) {
   EXPECT_EQ(calm().fault(), "");
   EXPECT_DOUBLE_EQ(calm().disk(), 0.975);
   EXPECT_DOUBLE_EQ(calm().bytes_per_second(), 2e9 / 0.975);
+  Sample fast = calm();
+  fast.figures.step = 0.8;
+  EXPECT_DOUBLE_EQ(fast.replay_bytes_per_second(), 2e9 / 0.975);
+  EXPECT_DOUBLE_EQ(fast.bytes_per_second(), 2.5e9) << "what training was seen to move";
 }
 
 TEST(SampleTest, OthersAreDiscardedForAReason) {
@@ -297,18 +300,17 @@ TEST(BenchRowTest, ALimitThatIsBeatenIsNone) {
   EXPECT_EQ(row_json(fast)["limit_trusted"], true);
 
   fast.samples[0].figures.step = 0.8;
-  fast.samples[0].limit_at_training_rate = 640'000'000;
   EXPECT_DOUBLE_EQ(fast.sample().training_bytes_per_second(), 2.5e9);
   EXPECT_THAT(table_line(fast), AllOf(HasSubstr("0.400 (<=1.10)"), HasSubstr("limit not to be trusted: faster than it"),
-                                      HasSubstr("2.50 GB/s, the replay 2.05"), HasSubstr("1.250\n")));
+                                      HasSubstr("training moved 2.50 GB/s, the replay 2.05: the limit is by the faster")));
   const auto json = row_json(fast);
   EXPECT_EQ(json["limit_trusted"], false);
   EXPECT_DOUBLE_EQ(json["training_bytes_per_second"].get<double>(), 2.5e9);
-  EXPECT_DOUBLE_EQ(json["time_by_limit"].get<double>(), 0.4) << "by the limit as the replay gives it";
-  EXPECT_DOUBLE_EQ(json["time_by_limit_at_training_rate"].get<double>(), 1.25);
+  EXPECT_DOUBLE_EQ(json["disk_bytes_per_second"].get<double>(), 2.5e9);
+  EXPECT_DOUBLE_EQ(json["replay_bytes_per_second"].get<double>(), 2e9 / 0.975);
 }
 
-TEST(JudgeTest, ALimitWithTheRateOfTrainingBesideThatOfTheReplay) {
+TEST(JudgeTest, TheDiskIsAsFastAsTheReplayOrTrainingMoved) {
   const Trace trace = gpt_trace({.layers = 6,
                                  .hidden = 256,
                                  .vocab = 2048,
@@ -326,11 +328,9 @@ TEST(JudgeTest, ALimitWithTheRateOfTrainingBesideThatOfTheReplay) {
   ASSERT_TRUE(judge(trace, budget, 0, &sample).ok());
   const auto limit = static_cast<double>(sample.limit.bounds.limit);
   EXPECT_GT(limit, 0.05e9);
-  EXPECT_EQ(sample.limit_at_training_rate, sample.limit.bounds.limit);
   sample.figures.step = 0.05;  // at twice of it
   ASSERT_TRUE(judge(trace, budget, 0, &sample).ok());
-  EXPECT_EQ(static_cast<double>(sample.limit.bounds.limit), limit);
-  EXPECT_NEAR(static_cast<double>(sample.limit_at_training_rate), limit / 2, 2e6);
+  EXPECT_NEAR(static_cast<double>(sample.limit.bounds.limit), limit / 2, 2e6);
 }
 
 TEST(ClosingTest, CountsWhatWasReachedAndWhatTheLimitAllows) {

@@ -5,25 +5,21 @@
 #include "patrickstar/core/base/check.h"
 
 namespace patrickstar {
-namespace {
 
-// Each is a mapping of its own to the kernel, of which a process may have some 65,000 (page_source.h).
-constexpr std::int64_t kMostMovedPages = 8192;
-
-}  // namespace
-
-Result<std::unique_ptr<Arena>> Arena::create(PageSource* pages, Ledger* ledger, Bytes address_space) {
+Result<std::unique_ptr<Arena>> Arena::create(PageSource* pages, Ledger* ledger, Bytes address_space,
+                                             std::int64_t most_moved_pages) {
   const Bytes space = round_up(address_space, kPageBytes);
   auto base = pages->reserve(space);
   if (!base.ok()) return base.status();
-  return std::unique_ptr<Arena>(new Arena(pages, ledger, base.value(), space));
+  return std::unique_ptr<Arena>(new Arena(pages, ledger, base.value(), space, most_moved_pages));
 }
 
-Arena::Arena(PageSource* pages, Ledger* ledger, std::byte* base, Bytes space)
+Arena::Arena(PageSource* pages, Ledger* ledger, std::byte* base, Bytes space, std::int64_t most_moved_pages)
     : pages_(pages),
       ledger_(ledger),
       base_(base),
       space_(space),
+      most_moved_pages_(most_moved_pages),
       committed_(static_cast<std::size_t>(space / kPageBytes), false),
       used_in_page_(static_cast<std::size_t>(space / kPageBytes), 0),
       moved_(static_cast<std::size_t>(space / kPageBytes), false) {
@@ -105,14 +101,15 @@ Bytes Arena::missing_in(Bytes begin, Bytes end) const {
   return missing;
 }
 
-std::array<Arena::Wish, 3> Arena::wishes_for(Bytes bytes, Account account) const {
+Arena::Wishes Arena::wishes_for(Bytes bytes, Account account) const {
   const Wish first{&zones_[0], kGranularity};
   Wish second{&zones_[1], kGranularity};
   if (account != Account::kChunks) {
     second.fit = Fit::kLowestHole;
-    return {first, first, second};
+    return {{first, second}, 2};
   }
-  return {bytes % kPageBytes == 0 ? Wish{&zones_[0], kPageBytes} : Wish{&zones_[1], kGranularity}, first, second};
+  if (bytes % kPageBytes == 0) return {{Wish{&zones_[0], kPageBytes}, first, second}, 3};
+  return {{second, first}, 2};
 }
 
 Bytes Arena::best_fit(const Wish& wish, Bytes bytes) {
@@ -199,8 +196,13 @@ Bytes Arena::move_pages(Bytes wanted, Bytes begin, Bytes end) {
   auto idle = idle_pages_.rbegin();
   for (Bytes page = round_down(begin, kPageBytes); page < end && moved < wanted; page += kPageBytes) {
     if (committed_[static_cast<std::size_t>(page / kPageBytes)]) continue;
-    while (idle != idle_pages_.rend() && *idle + kPageBytes > begin && *idle < end) ++idle;
-    if (idle == idle_pages_.rend() || moved_pages_ >= kMostMovedPages || !pages_->move(base_ + *idle, base_ + page).ok()) break;
+    // At the most there may be, only what does not add to them: from or to a page that is one already.
+    const bool any = moved_pages_ < most_moved_pages_ || moved_[static_cast<std::size_t>(page / kPageBytes)];
+    const auto fits = [&](Bytes at) {
+      return (at + kPageBytes <= begin || at >= end) && (any || moved_[static_cast<std::size_t>(at / kPageBytes)]);
+    };
+    while (idle != idle_pages_.rend() && !fits(*idle)) ++idle;
+    if (idle == idle_pages_.rend() || !pages_->move(base_ + *idle, base_ + page).ok()) break;
     const Bytes from = *idle;
     note_uncommitted(from);
     idle_pages_.erase(from);
@@ -374,6 +376,7 @@ void Arena::check_invariants() const {
   }
   PS_CHECK(at == space_ && indexed == zones_[0].free_committed.size() + zones_[1].free_committed.size());
   PS_CHECK(committed_free == ledger_->in(Account::kFree));
+  PS_CHECK(moved_pages_ == std::count(moved_.begin(), moved_.end(), true) && moved_pages_ <= most_moved_pages_);
   for (std::size_t page = 0; page < used.size(); ++page) {
     PS_CHECK(used[page] == used_in_page_[page]);
     PS_CHECK(idle_pages_.contains(static_cast<Bytes>(page) * kPageBytes) == (committed_[page] && used[page] == 0));

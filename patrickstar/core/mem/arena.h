@@ -47,7 +47,9 @@ class Arena {
   };
 
   // Half of `address_space` should be several times the budget ([Note: one pool]). The ledger and pages outlive the arena.
-  static Result<std::unique_ptr<Arena>> create(PageSource* pages, Ledger* ledger, Bytes address_space);
+  // `most_moved_pages` hold memory that was moved there, at a time (PageSource::move).
+  static Result<std::unique_ptr<Arena>> create(PageSource* pages, Ledger* ledger, Bytes address_space,
+                                               std::int64_t most_moved_pages = 8192);
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
@@ -96,12 +98,18 @@ class Arena {
     Bytes alignment;
     Fit fit = Fit::kSmallestHole;
   };
+  struct Wishes {
+    std::array<Wish, 3> wishes;
+    std::size_t count = 0;
+    const Wish* begin() const { return wishes.data(); }
+    const Wish* end() const { return wishes.data() + count; }
+  };
 
-  Arena(PageSource* pages, Ledger* ledger, std::byte* base, Bytes space);
+  Arena(PageSource* pages, Ledger* ledger, std::byte* base, Bytes space, std::int64_t most_moved_pages);
   const Zone& zone_at(Bytes offset) const { return zones_[offset < zones_[1].begin ? 0 : 1]; }
   Zone& zone_at(Bytes offset) { return zones_[offset < zones_[1].begin ? 0 : 1]; }
   // Where the block should lie, and where it may if that needs an eviction.
-  std::array<Wish, 3> wishes_for(Bytes bytes, Account account) const;
+  Wishes wishes_for(Bytes bytes, Account account) const;
   // Offset in the committed free block of the zone that holds `bytes` and is the smallest or lowest; < 0: there is none.
   static Bytes best_fit(const Wish& wish, Bytes bytes);
   Bytes missing_in(Bytes begin, Bytes end) const;
@@ -123,6 +131,7 @@ class Arena {
   Ledger* const ledger_;
   std::byte* const base_;
   const Bytes space_;
+  const std::int64_t most_moved_pages_;
   mutable std::mutex mutex_;
   Blocks blocks_;
   std::unordered_map<Bytes, Blocks::iterator> live_;  // used blocks by offset

@@ -2,11 +2,15 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <random>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -21,8 +25,8 @@ constexpr Bytes kEverything = INT64_MAX;
 constexpr Account kAccountsOfBlocks[] = {Account::kChunks, Account::kStaging, Account::kNonModel};
 
 struct TestArena {
-  explicit TestArena(Bytes budget, Bytes space = 512 * kMiB) : ledger(budget) {
-    auto made = Arena::create(&pages, &ledger, space);
+  explicit TestArena(Bytes budget, Bytes space = 512 * kMiB, std::int64_t most_moved_pages = 8192) : ledger(budget) {
+    auto made = Arena::create(&pages, &ledger, space, most_moved_pages);
     EXPECT_TRUE(made.ok());
     arena = std::move(made).value();
   }
@@ -36,7 +40,7 @@ struct TestArena {
 // Blocks that are there, with a tag in every granule: two that overlap would show.
 class ArenaModel {
  public:
-  ArenaModel(Bytes budget, std::uint32_t seed) : random_(seed), pool_(budget) {}
+  ArenaModel(Bytes budget, std::uint32_t seed) : random_(seed), pool_(budget, 512 * kMiB, 1 + budget / kPageBytes / 2) {}
   ~ArenaModel() {
     while (!blocks_.empty()) free_any();
   }
@@ -46,7 +50,10 @@ class ArenaModel {
       case 0: pool_.arena->trim(kEverything); break;
       case 1:
       case 2: reclassify(); break;
-      case 3: pool_.pages.commits().arm(1 + static_cast<std::int64_t>(random_() % 3)); break;
+      case 3:
+        (random_() % 2 == 0 ? pool_.pages.commits() : pool_.pages.refused_moves())
+            .arm(1 + static_cast<std::int64_t>(random_() % 3));
+        break;
       case 4:
       case 5:
       case 6:
@@ -60,6 +67,8 @@ class ArenaModel {
   std::int64_t refused_commits() { return pool_.pages.commits().injected(); }
   int refused_by_budget() const { return refused_by_budget_; }
   std::int64_t decommits() const { return pool_.pages.decommits(); }
+  std::int64_t moves() const { return pool_.pages.moves(); }
+  std::int64_t refused_moves() { return pool_.pages.refused_moves().injected(); }
 
  private:
   struct Block {
@@ -168,6 +177,10 @@ TEST_P(ArenaAgainstModel, HoldsAfterEveryOperation) {
   EXPECT_GT(model.refused_commits(), 10);
   EXPECT_GT(model.refused_by_budget(), GetParam() < 40 ? 50 : 0);
   EXPECT_GT(model.decommits(), 20);
+  if (GetParam() > 2 && GetParam() < 40) {  // with one page, or too many, none is moved, or hardly
+    EXPECT_GT(model.moves(), 20);
+    EXPECT_GT(model.refused_moves(), 2);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Budgets, ArenaAgainstModel, testing::Values(2, 4, 7, 12, 40),
@@ -220,6 +233,23 @@ TEST(Arena, FreePagesAreMovedOrGoBackWhenABlockNeedsTheBudgetElsewhere) {
     for (std::byte* block : {wall, wall2, large}) pool.arena->free(block);
     pool.arena->check_invariants();
   }
+}
+
+// A page is taken, its memory moved on and the place given back, more often than there may be moved pages.
+TEST(Arena, WhereThereMayBeNoMoreMovedPagesTheOldOnesStillMove) {
+  TestArena pool(4 * kMiB, 512 * kMiB, 1);
+  for (int round = 0; round < 5; ++round) {
+    SCOPED_TRACE(round);
+    std::byte* chunk = pool.allocate(2 * kMiB + 4096, Account::kChunks);  // in the second zone: three pages' worth of room in two
+    ASSERT_NE(chunk, nullptr);
+    pool.arena->free(chunk);
+    std::byte* tensor = pool.allocate(4 * kMiB);  // in the first
+    ASSERT_NE(tensor, nullptr);
+    pool.arena->free(tensor);
+    pool.arena->check_invariants();
+  }
+  EXPECT_GE(pool.pages.moves(), 9) << "one of the two pages each time, there and back";
+  EXPECT_GE(pool.pages.decommits(), 9) << "the other one";
 }
 
 TEST(Arena, APageThatTheSystemDoesNotTakeBackStaysCharged) {
@@ -413,6 +443,39 @@ TEST(MmapPages, AMovedPageTakesItsMemoryAlong) {
   ASSERT_TRUE(pages.decommit(to + kPageBytes, kPageBytes).ok());
   EXPECT_FALSE(resident(to + kPageBytes));
   pages.unreserve(reserved.value(), 8 * kPageBytes);
+}
+
+Bytes data_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    if (word != "VmData:") continue;
+    Bytes kib = 0;
+    status >> kib;
+    return kib * kKiB;
+  }
+  return 0;
+}
+
+// The system moves a page only with room for one more (ulimit -d), of which it takes the target's away before it looks.
+TEST(MmapPages, AMoveLosesNothingUnderALimitThatLeavesNoRoom) {
+  const auto child = [] {
+    MmapPages pages;
+    std::byte* const from = pages.reserve(8 * kPageBytes).value();
+    std::byte* const to = from + 4 * kPageBytes;
+    if (!pages.commit(from, kPageBytes).ok()) std::_Exit(2);
+    std::memset(from, 7, static_cast<std::size_t>(kPageBytes));
+    const auto most = static_cast<rlim_t>(data_bytes() + kPageBytes / 2);
+    const rlimit limit{most, most};
+    if (setrlimit(RLIMIT_DATA, &limit) != 0) std::_Exit(3);
+    if (pages.move(from, to).ok()) std::_Exit(4);  // else the test is none
+    if (from[kPageBytes - 1] != std::byte{7}) std::_Exit(5);
+    if (pages.commit(to, kPageBytes).ok()) std::_Exit(6);  // no room, and it says so
+    if (!pages.decommit(from, kPageBytes).ok()) std::_Exit(7);
+    if (!pages.commit(to, kPageBytes).ok()) std::_Exit(8);  // the target is still there
+    std::memset(to, 9, static_cast<std::size_t>(kPageBytes));
+    std::_Exit(0);
+  };
+  EXPECT_EXIT(child(), testing::ExitedWithCode(0), "");
 }
 
 TEST(MmapPages, AnImpossibleReservationIsAnErrorWithAWayOut) {

@@ -29,13 +29,18 @@ class PageSource {
 // neither as resident nor against RLIMIT_DATA.
 class MmapPages final : public PageSource {
  public:
+  MmapPages();
   Result<std::byte*> reserve(Bytes bytes) override;
   void unreserve(std::byte* address, Bytes bytes) override;
   Status commit(std::byte* address, Bytes bytes) override;
   Status decommit(std::byte* address, Bytes bytes) override;
   // By mremap, which moves an entry of the page table (Linux 5.7). Each page that came so is a mapping of its own to the kernel,
-  // of which a process may have some 65,000 (vm.max_map_count), until its memory is moved on: callers keep count.
+  // of which a process may have some 65,000 (vm.max_map_count), until its memory is moved on: callers keep count. Not where
+  // memory is promised strictly (vm.overcommit_memory 2): Linux 6.15 to 6.17 lose count of it then.
   Status move(std::byte* from, std::byte* to) override;
+
+ private:
+  bool can_move_ = true;
 };
 
 }  // namespace patrickstar

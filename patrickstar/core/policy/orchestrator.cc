@@ -270,6 +270,7 @@ void Orchestrator::step_done(const MomentFacts& facts) {
   const std::int64_t deviations = follower_.distance() - deviations_before_;
   deviations_before_ = follower_.distance();
   const bool calm = !StepSearch::deviates(deviations, plan_.trace.moments.size());
+  const bool gave_way = std::exchange(kept_gave_way_, false);
   const Bytes quantum = options_.budget / 200;
   const auto needs = peaks_.step_done(calm, quantum, plan_.ring, &plan_.trace);
   step_ended_ = true;
@@ -281,9 +282,9 @@ void Orchestrator::step_done(const MomentFacts& facts) {
     ++stats_.retraces;
     begin_reserve_anew();
     follow(std::move(plan_.trace));
-  } else if (kept_gave_way_ && needs == NonModelPeaks::Verdict::kMore) {
+  } else if (gave_way && needs == NonModelPeaks::Verdict::kMore) {
     follow(std::move(plan_.trace));
-  } else if (kept_gave_way_ && reserve_rises_ < kMostReserveRises) {
+  } else if (gave_way && reserve_rises_ < kMostReserveRises) {
     ++reserve_rises_;
     options_.reserve += std::max<Bytes>(options_.reserve / 2, quantum);
     follow(std::move(plan_.trace));

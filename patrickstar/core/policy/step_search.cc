@@ -32,7 +32,10 @@ std::optional<Trace> StepSearch::step_done(std::int64_t distance, std::size_t mo
       return std::move(watched_);
     }
   }
-  deviating_steps_ = deviates(distance, moments) ? deviating_steps_ + 1 : 0;
+  const bool far = deviates(distance, moments);
+  deviating_steps_ = far ? deviating_steps_ + 1 : 0;
+  calm_steps_ = far ? 0 : calm_steps_ + 1;
+  if (calm_steps_ >= kLongServed) patience_ = 1;
   if (deviating_steps_ < patience_) return std::nullopt;
   deviating_steps_ = 0;
   tracer_->restart();

@@ -4,7 +4,7 @@
 // (docs/orchestration.md has figures). So it is followed on while one step is watched, and the next step says whether the watched
 // one would have been the better guide: at less than half of the distance. Steps that differ each time never are; after each
 // such search, and after a plan that served for a few steps only, twice as many deviating steps must come in a row before the
-// next, 64 at most. Not thread-safe.
+// next, 64 at most, until as many in a row do not deviate as a plan serves that is no passing one. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +39,7 @@ class StepSearch {
   Trace watched_;
   Follower follower_;        // of `watched_`, in the step after it
   int deviating_steps_ = 0;  // in a row
+  int calm_steps_ = 0;       // likewise
   int patience_ = 1;         // how many begin a search
   int steps_ = kLongServed;  // since the last step was found
 };

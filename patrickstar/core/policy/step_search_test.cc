@@ -74,6 +74,20 @@ TEST_F(StepSearchTest, StepsThatDifferEachTimeAreSearchedEverMoreRarely) {
   EXPECT_EQ(steps, (std::vector<int>{2, 2, 4, 8}));
 }
 
+TEST_F(StepSearchTest, AfterSixteenCalmStepsTheFirstThatDeviatesIsSearchedFor) {
+  for (std::uint32_t i = 0; i < 30; ++i) EXPECT_FALSE(step(11 * i % 30, 10).has_value());  // each another one
+  const auto steps_until_found = [&] {
+    for (int steps = 1;; ++steps) {
+      if (step(20, 10).has_value() || steps == 100) return steps;
+    }
+  };
+  for (int i = 0; i < 15; ++i) EXPECT_FALSE(step(0, 0).has_value());
+  EXPECT_GT(steps_until_found(), 8);
+  for (std::uint32_t i = 0; i < 30; ++i) EXPECT_FALSE(step(11 * i % 30, 10).has_value());
+  for (int i = 0; i < 16; ++i) EXPECT_FALSE(step(0, 0).has_value());
+  EXPECT_EQ(steps_until_found(), 3);
+}
+
 TEST_F(StepSearchTest, StopForgetsTheSearch) {
   EXPECT_FALSE(step(20, 10).has_value());
   EXPECT_FALSE(step(20, 10).has_value());

@@ -31,6 +31,13 @@ void Tracer::added(PayloadId payload, PayloadKind kind, Bytes bytes) {
 void Tracer::removed(PayloadId payload) { trace_.payloads[payload.index()].bytes = 0; }
 
 void Tracer::granted(std::span<const Access> accesses, const MomentFacts& facts) {
+  if (too_long_) return;
+  if (trace_.moments.size() == kMostMoments) {
+    trace_.accesses = {};
+    trace_.moments = {};
+    too_long_ = true;
+    return;
+  }
   if (!trace_.moments.empty()) {  // the facts are of the time before this moment
     trace_.moments.back().non_model = facts.non_model;
     trace_.moments.back().compute = facts.compute;
@@ -45,6 +52,7 @@ void Tracer::granted(std::span<const Access> accesses, const MomentFacts& facts)
 void Tracer::restart() {
   trace_.accesses.clear();
   trace_.moments.clear();
+  too_long_ = false;
 }
 
 Trace Tracer::finish(const MomentFacts& facts) {

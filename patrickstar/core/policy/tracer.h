@@ -10,6 +10,9 @@ namespace patrickstar {
 
 class Tracer {
  public:
+  // Of a step that does not end (nobody calls step(): inference) no more is kept, and nothing is left of it: some 30 bytes each.
+  static constexpr std::size_t kMostMoments = std::size_t{1} << 20;
+
   void added(PayloadId payload, PayloadKind kind, Bytes bytes);
   void removed(PayloadId payload);
   // A payload that is named twice is written down once, with the stronger mode.
@@ -21,6 +24,7 @@ class Tracer {
 
  private:
   Trace trace_;
+  bool too_long_ = false;  // this step is
 };
 
 // One entry a payload, in the order of its first, with the strongest mode: kCreate only if all are. REQUIRES: *to is empty.

@@ -31,6 +31,19 @@ TEST(Tracer, FactsBelongToTheMomentBefore) {
   EXPECT_EQ(trace.at(1)[1].mode, AccessMode::kWrite);
 }
 
+TEST(Tracer, OfAStepThatDoesNotEndNothingIsKept) {
+  Tracer tracer;
+  tracer.added(PayloadId(0u), PayloadKind::kParam, 4096);
+  const std::vector<Access> access = {reads(0)};
+  for (std::size_t i = 0; i < Tracer::kMostMoments; ++i) tracer.granted(access, {});
+  EXPECT_EQ(tracer.moments(), Tracer::kMostMoments);
+  for (int i = 0; i < 3; ++i) tracer.granted(access, {});
+  EXPECT_EQ(tracer.moments(), 0u);
+  EXPECT_TRUE(tracer.finish({}).moments.empty());
+  tracer.granted(access, {});  // the next step is one again
+  EXPECT_EQ(tracer.finish({}).moments.size(), 1u);
+}
+
 TEST(Tracer, AMomentOfManyNamesEachPayloadOnceWithTheStrongestMode) {
   Tracer tracer;
   std::vector<Access> accesses;
