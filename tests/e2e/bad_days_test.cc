@@ -144,6 +144,31 @@ class BadDays : public testing::TestWithParam<Day> {
     optimizer_->step();
     optimizer_->zero_grad();
   }
+  // Each part of it again until it is done; what it says must name the write. False: a backward threw that had begun to update,
+  // whose step cannot be done again, and step() says so.
+  bool step_in_spite_of_errors(int i) {
+    const auto failed = [&](const auto& action) {
+      const std::string text = error_of(action);
+      if (text.empty()) return false;
+      EXPECT_THAT(text, AllOf(HasSubstr("write-back of chunk "), HasSubstr(std::strerror(EIO))));
+      return true;
+    };
+    for (bool done = false; !done;) {
+      at::Tensor loss;
+      if (failed([&] { loss = forward(i); })) continue;
+      done = !failed([&] { loss.backward(); });
+      if (done) break;
+      losses_.pop_back();
+      optimizer_->zero_grad();
+      const std::string told = error_of([&] { optimizer_->step(); });
+      EXPECT_THAT(told, HasSubstr("step() did nothing"));
+      if (told.find("have got their update") != std::string::npos) return false;
+    }
+    while (failed([&] { optimizer_->step(); })) {
+    }
+    optimizer_->zero_grad();
+    return true;
+  }
   void steps(int from, int to) {
     for (int i = from; i < to; ++i) step(i);
   }
@@ -235,12 +260,19 @@ TEST_P(BadDays, ATransferThatStandsStillTooLongEndsInAnErrorAndTheStepCanBeDoneA
   expect_as_plain();
 }
 
+// Nobody hears of it unless somebody waits for the room: that depends on how busy the machine is.
 TEST_P(BadDays, WritesThatFailWhileOthersGoThroughLoseNothing) {
   FaultyFileOps& files = faulty_;
   open(&files);
   steps(0, kBad);
   files.fail_every(FileCall::kWrite, 3, EIO);
-  steps(kBad, kBad + 2);
+  for (int i = kBad; i < kBad + 2; ++i) {
+    if (!step_in_spite_of_errors(i)) {
+      EXPECT_EQ(GetParam().timing, UpdateTiming::kOverlapped);
+      std::printf("a backward failed that had begun to update\n");
+      return;
+    }
+  }
   EXPECT_GT(files.injected(FileCall::kWrite), 5);
   files.fail_every(FileCall::kWrite, 0, 0);
   steps(kBad + 2, kSteps);
