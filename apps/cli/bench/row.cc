@@ -143,7 +143,9 @@ bool BenchRow::undecided(std::int64_t wanted_samples) const {
     ++(sample.time_by_limit() <= kMostTimeByLimit ? within : beyond);
   }
   if (within + beyond < wanted_samples) return true;
-  return within > 0 && beyond > 0 && 2 * (within + beyond) < 5 * wanted_samples;
+  const std::int64_t most = (5 * wanted_samples + 1) / 2;
+  const std::int64_t least_within = most / 2 + 1;  // that make their median one of these, whatever the others are: choose()
+  return within > 0 && beyond > 0 && within < least_within && beyond <= most - least_within;
 }
 
 std::size_t BenchRow::discarded() const {

@@ -83,7 +83,7 @@ struct BenchRow {
   // the middle); the last one where all were discarded. REQUIRES: there are samples, and they have their limits.
   void choose();
   // Whether another sample is to be taken: fewer than `samples` are steady, or they lie on both sides of kMostTimeByLimit, which
-  // a few cannot decide; then up to two and a half times as many. REQUIRES: they have their limits.
+  // a few cannot decide: then until it is known where the median of two and a half times as many lies. REQUIRES: their limits.
   bool undecided(std::int64_t samples) const;
   const Sample& sample() const { return samples[shown]; }
   const StepLimit& limit() const { return sample().limit; }

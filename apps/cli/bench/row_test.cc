@@ -132,13 +132,17 @@ TEST(BenchRowTest, MoreSamplesAreTakenWhileTheyLieOnBothSidesOfTheAim) {
   many.samples.back().disk_after = 2;  // discarded
   EXPECT_FALSE(many.undecided(3));
   for (Sample& sample : many.samples) sample.figures.step = 2.3;
-  EXPECT_FALSE(many.undecided(3)) << "all are beyond";
-  add(2.1);
-  for (int steady = 4; steady < 8; ++steady) {
-    EXPECT_TRUE(many.undecided(3)) << steady;
+  EXPECT_FALSE(many.undecided(3)) << "all three are beyond";
+  for (int within = 1; within <= 5; ++within) {
     add(2.1);
+    EXPECT_EQ(many.undecided(3), within < 5) << within << " of eight are within, three are not";
   }
-  EXPECT_FALSE(many.undecided(3)) << "two and a half times as many";
+  many.choose();
+  EXPECT_LT(many.time_by_limit(), 1.1);
+  many.samples.back().figures.step = 2.3;
+  EXPECT_FALSE(many.undecided(3)) << "four of each: the greater of the two in the middle counts";
+  many.choose();
+  EXPECT_GT(many.time_by_limit(), 1.1);
 }
 
 TEST(BenchRowTest, NeedingNothingAndMovingNothingIsTheBound) {
