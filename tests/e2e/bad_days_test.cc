@@ -21,6 +21,7 @@
 #include <thread>
 
 #include "patrickstar/bridge/engine/chunked_adamw.h"
+#include "patrickstar/bridge/engine/update_test_util.h"
 #include "patrickstar/core/io/testing/faulty_file_ops.h"
 #include "patrickstar/core/io/testing/link_fixture.h"
 #include "patrickstar/core/io/testing/slow_file_ops.h"
@@ -29,6 +30,7 @@
 namespace patrickstar {
 namespace {
 
+using bridge::error_of;
 using bridge::UpdateTiming;
 using testing::AllOf;
 using testing::HasSubstr;
@@ -50,16 +52,6 @@ at::Tensor loss_of(models::Transformer& model, int step) {
   torch::manual_seed(static_cast<std::uint64_t>(1000 + step));
   const at::Tensor tokens = at::randint(0, model.config().vocab_size, {1, 33}, at::kLong);
   return model.loss(tokens.slice(1, 0, 32), tokens.slice(1, 1, 33));
-}
-
-template <class Action>
-std::string error_of(const Action& action) {
-  try {
-    action();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "";
 }
 
 // What goes to stderr while it lives, for one who waits for a line of it.
